@@ -1,0 +1,4 @@
+//! The facade.
+/// Core.
+#[derive(Debug)]
+pub struct Core;

@@ -1,0 +1,19 @@
+//! Machines: computers we manage.
+//!
+//! A machine has three fields where others have one "state", because they answer different questions:
+//!
+//! ```text
+//!   life      what we promised       creating ──► present ──► deleting ──► gone
+//!                                        └────────(undone)───────────────────┘
+//!   wanted    what the owner asked   on | off
+//!   observed  what was last seen     on | paused | off | unknown   (with time and generation)
+//! ```
+//!
+//! `reason` says why a machine is not as it should be, in words. `task` names the running task that holds the
+//! machine; while it is set nobody else changes life, wanted, or observed, except that the observer may not
+//! touch a held machine at all. A task takes hold in the commit that creates it and lets go in the commit that
+//! ends it, so a machine can never be held by nobody.
+
+mod model;
+
+pub use model::{HostName, Life, Machine, Nic, Observation, Observed, Power};

@@ -1,0 +1,18 @@
+//! The seams: what core needs from the world, as traits with few verbs. Everything else is plain functions.
+
+mod clock;
+mod driver;
+mod hypervisor;
+mod storage;
+mod store;
+
+pub use clock::{Clock, Ids};
+pub use driver::{DriverError, DriverErrorKind, Progress};
+pub use hypervisor::{
+    Accelerator, Boot, Capabilities, CommandOutput, Console, DiskSpec, Endpoint, GuestCommand, GuestFacts,
+    HostFacts, Hypervisor, HypervisorEvent, Identity, MachineSpec, NicSpec, Seed, Sighting,
+};
+pub use storage::{ImageSource, Storage, StorageFacts, StorageItem, VolumeSpec};
+pub use store::{
+    Alteration, Claim, Claimed, Commit, Committed, Fence, Stamp, Store, StoreError, StoreFacts,
+};
