@@ -118,7 +118,8 @@ impl Error {
 
     /// A defect or a broken environment. The public text says nothing but that.
     pub fn internal(cause: impl Into<Cause>) -> Self {
-        let error = Self::new(ErrorKind::Internal, "internal", "hostler failed inside; its log has the details");
+        let error =
+            Self::new(ErrorKind::Internal, "internal", "hostler failed inside; its log has the details");
         error.caused_by(cause)
     }
 

@@ -46,7 +46,8 @@ impl FromStr for HostName {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let refuse = |why: &str| Err(Error::invalid("name", format!("`{}` is not a host name: {why}", shorten(text))));
+        let refuse =
+            |why: &str| Err(Error::invalid("name", format!("`{}` is not a host name: {why}", shorten(text))));
         if text.is_empty() || text.len() > 63 {
             return refuse("it must have 1 to 63 characters");
         }
@@ -68,7 +69,7 @@ impl FromStr for HostName {
 }
 
 /// Names of this form are never given to machines, pools or aliases: they are paths of the vmpooler door.
-pub fn is_api_version(name: &str) -> bool {
+pub(super) fn is_api_version(name: &str) -> bool {
     name.strip_prefix('v').is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|c| c.is_ascii_digit()))
 }
 
@@ -297,7 +298,9 @@ mod tests {
             assert!(good.parse::<HostName>().is_ok(), "{good}");
         }
         let id = Uuid::nil().to_string();
-        for bad in ["", "A", "a.b", "-a", "a-", "a_b", "v1", "v3", "v001", "42", "a b", "ä", &id, &"a".repeat(64)] {
+        for bad in
+            ["", "A", "a.b", "-a", "a-", "a_b", "v1", "v3", "v001", "42", "a b", "ä", &id, &"a".repeat(64)]
+        {
             assert!(bad.parse::<HostName>().is_err(), "{bad}");
         }
     }

@@ -35,7 +35,10 @@ impl Range {
             return Err(Error::invalid("ranges", format!("{first} and {last} are of different families")));
         }
         if last < first {
-            return Err(Error::invalid("ranges", format!("the range {first} to {last} ends before it begins")));
+            return Err(Error::invalid(
+                "ranges",
+                format!("the range {first} to {last} ends before it begins"),
+            ));
         }
         Ok(Self { first, last })
     }
@@ -195,7 +198,10 @@ mod tests {
     #[test]
     fn ranges_count_in_both_families() {
         let v4 = Range::new("10.0.0.254".parse().unwrap(), "10.0.1.1".parse().unwrap()).unwrap();
-        assert_eq!(v4.iter().map(|ip| ip.to_string()).collect::<Vec<_>>(), ["10.0.0.254", "10.0.0.255", "10.0.1.0", "10.0.1.1"]);
+        assert_eq!(
+            v4.iter().map(|ip| ip.to_string()).collect::<Vec<_>>(),
+            ["10.0.0.254", "10.0.0.255", "10.0.1.0", "10.0.1.1"]
+        );
         let v6 = Range::new("fd00::1".parse().unwrap(), "fd00::3".parse().unwrap()).unwrap();
         assert_eq!(v6.iter().count(), 3);
         assert!(!v6.contains("10.0.0.1".parse().unwrap()));

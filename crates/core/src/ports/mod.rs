@@ -13,6 +13,4 @@ pub use hypervisor::{
     HostFacts, Hypervisor, HypervisorEvent, Identity, MachineSpec, NicSpec, Seed, Sighting,
 };
 pub use storage::{ImageSource, Storage, StorageFacts, StorageItem, VolumeSpec};
-pub use store::{
-    Alteration, Claim, Claimed, Commit, Committed, Fence, Stamp, Store, StoreError, StoreFacts,
-};
+pub use store::{Alteration, Claim, Claimed, Commit, Committed, Fence, Stamp, Store, StoreError, StoreFacts};

@@ -162,7 +162,12 @@ pub trait Store: Send + Sync {
     async fn get(&self, kind: Kind, id: Uuid) -> Result<Option<Document>, StoreError>;
 
     /// The first record whose column has this value, in order of creation. The column is indexed.
-    async fn find(&self, kind: Kind, column: &'static str, value: Value) -> Result<Option<Document>, StoreError>;
+    async fn find(
+        &self,
+        kind: Kind,
+        column: &'static str,
+        value: Value,
+    ) -> Result<Option<Document>, StoreError>;
 
     /// One page.
     async fn list(&self, kind: Kind, select: Select) -> Result<Vec<Document>, StoreError>;
