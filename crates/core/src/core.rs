@@ -1,4 +1,345 @@
-//! The facade.
-/// Core.
+//! The facade: everything a door may ask is a method here, spread over the domains' `commands.rs`.
+
+use crate::error::{Error, Result};
+use crate::events::{Change, NewEvent};
+use crate::ids::{HostId, StorageId};
+use crate::ports::{
+    Alteration, Clock, Commit, Committed, DriverError, DriverErrorKind, Hypervisor, Ids, Storage, Store,
+    StoreError,
+};
+use crate::query::{Cursor, Filter, Select};
+use crate::record::{Record, Value};
+use crate::time::Timestamp;
+use std::sync::Arc;
+use std::time::Duration;
+use uuid::Uuid;
+
+/// How long core waits for guests and keeps what has ended.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// For a guest's agent to answer after a start.
+    pub boot_patience: Duration,
+    /// For a guest to turn itself off when asked, before its power is cut.
+    pub stop_patience: Duration,
+    /// Records of removed machines are kept this long.
+    pub keep_gone: Duration,
+    /// Ended tasks are kept this long.
+    pub keep_tasks: Duration,
+    /// Events, and answers to idempotent requests, are kept this long.
+    pub keep_events: Duration,
+    /// Tasks that run at the same time in this process.
+    pub concurrency: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        const HOUR: Duration = Duration::from_secs(3600);
+        Self {
+            boot_patience: Duration::from_secs(300),
+            stop_patience: Duration::from_secs(60),
+            keep_gone: 24 * 7 * HOUR,
+            keep_tasks: 24 * 30 * HOUR,
+            keep_events: 24 * HOUR,
+            concurrency: 8,
+        }
+    }
+}
+
+/// A host that this process acts on itself.
+#[derive(Clone)]
+#[expect(missing_debug_implementations, reason = "holds drivers, which have nothing to show")]
+pub struct LocalHost {
+    /// Runs its machines.
+    pub hypervisor: Arc<dyn Hypervisor>,
+    /// Keeps its images and volumes.
+    pub storage: Arc<dyn Storage>,
+}
+
+/// What core is made of.
+#[expect(missing_debug_implementations, reason = "holds drivers and a secret")]
+pub struct Parts {
+    /// The database.
+    pub store: Arc<dyn Store>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Ids and secrets.
+    pub ids: Arc<dyn Ids>,
+    /// Hosts that this process acts on.
+    pub hosts: Vec<LocalHost>,
+    /// 256 bits kept beside the data, from which guests' host keys derive.
+    pub key: [u8; 32],
+    /// Patience and retention.
+    pub settings: Settings,
+}
+
+/// The domain's facade. Cheap to clone; all clones are one.
+#[derive(Clone)]
+pub struct Core {
+    parts: Arc<Parts>,
+}
+
+impl std::fmt::Debug for Core {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Core")
+    }
+}
+
+/// A list asked for by a caller; core adds what the caller may see.
+#[derive(Clone, Debug)]
+pub struct ListAsk {
+    /// Which records.
+    pub filter: Filter,
+    /// Column to order by.
+    pub order: &'static str,
+    /// Largest first.
+    pub descending: bool,
+    /// Go on after this.
+    pub after: Option<Cursor>,
+    /// At most this many.
+    pub limit: u32,
+}
+
+impl Default for ListAsk {
+    fn default() -> Self {
+        Self { filter: Filter::All, order: "id", descending: false, after: None, limit: 100 }
+    }
+}
+
+/// A page of a list.
+#[derive(Clone, Debug)]
+pub struct Page<T> {
+    /// The records.
+    pub items: Vec<T>,
+    /// Where the next page begins; none at the end.
+    pub next: Option<Cursor>,
+}
+
+impl Core {
+    /// Core over these parts.
+    pub fn new(parts: Parts) -> Self {
+        Self { parts: Arc::new(parts) }
+    }
+
+    /// The database.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.parts.store
+    }
+
+    /// Time.
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.parts.clock
+    }
+
+    /// Patience and retention.
+    pub fn settings(&self) -> &Settings {
+        &self.parts.settings
+    }
+
+    /// Hosts that this process acts on.
+    pub fn local_hosts(&self) -> &[LocalHost] {
+        &self.parts.hosts
+    }
+
+    pub(crate) fn ids(&self) -> &Arc<dyn Ids> {
+        &self.parts.ids
+    }
+
+    pub(crate) fn key(&self) -> &[u8; 32] {
+        &self.parts.key
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.parts.clock.now()
+    }
+
+    pub(crate) fn host(&self, id: HostId) -> Result<&LocalHost> {
+        let found = self.parts.hosts.iter().find(|host| host.hypervisor.host() == id);
+        found.ok_or_else(|| Error::unavailable(format!("host {id} is not driven by this process")))
+    }
+
+    pub(crate) fn storage(&self, id: StorageId) -> Result<&LocalHost> {
+        let found = self.parts.hosts.iter().find(|host| host.storage.id() == id);
+        found.ok_or_else(|| Error::unavailable(format!("storage {id} is not driven by this process")))
+    }
+
+    /// A new set of changes, all at this moment.
+    pub(crate) fn changes(&self) -> Changes {
+        Changes { commit: Commit::default(), now: self.now() }
+    }
+
+    pub(crate) async fn commit(&self, changes: Changes) -> Result<Committed, StoreError> {
+        self.parts.store.commit(changes.commit).await
+    }
+
+    pub(crate) async fn find<R: Record>(&self, id: Uuid) -> Result<Option<R>> {
+        let document = self.parts.store.get(R::KIND, id).await?;
+        document.as_ref().map(R::from_document).transpose()
+    }
+
+    pub(crate) async fn get<R: Record>(&self, id: Uuid) -> Result<R> {
+        self.find(id).await?.ok_or_else(|| Error::not_found(R::KIND.word(), id))
+    }
+
+    pub(crate) async fn find_by<R: Record>(
+        &self,
+        column: &'static str,
+        value: impl Into<Value>,
+    ) -> Result<Option<R>> {
+        let document = self.parts.store.find(R::KIND, column, value.into()).await?;
+        document.as_ref().map(R::from_document).transpose()
+    }
+
+    pub(crate) async fn select<R: Record>(&self, select: Select) -> Result<Vec<R>> {
+        let documents = self.parts.store.list(R::KIND, select).await?;
+        documents.iter().map(R::from_document).collect()
+    }
+
+    /// All records that match; for small sets only.
+    pub(crate) async fn all<R: Record>(&self, filter: Filter) -> Result<Vec<R>> {
+        self.select(Select::new(filter, 10_000)).await
+    }
+
+    pub(crate) async fn page<R: Record>(&self, ask: ListAsk) -> Result<Page<R>> {
+        let limit = ask.limit.clamp(1, 1000);
+        let select = Select {
+            filter: ask.filter,
+            order: ask.order,
+            descending: ask.descending,
+            after: ask.after,
+            limit: limit + 1,
+        };
+        let mut items: Vec<R> = self.select(select).await?;
+        let more = items.len() > limit as usize;
+        items.truncate(limit as usize);
+        let next = items.last().filter(|_| more).map(|last| cursor_at(last, ask.order));
+        Ok(Page { items, next })
+    }
+}
+
+fn cursor_at<R: Record>(record: &R, order: &'static str) -> Cursor {
+    let value = match order {
+        "id" => record.key().into(),
+        "number" => record.number().into(),
+        _ => record
+            .columns()
+            .into_iter()
+            .find(|(name, _)| *name == order)
+            .map_or(Value::Null, |(_, value)| value),
+    };
+    Cursor { value, id: record.key() }
+}
+
+/// Changes being collected for one commit, with the events they cause.
+#[derive(Clone, Debug)]
+pub struct Changes {
+    pub(crate) commit: Commit,
+    now: Timestamp,
+}
+
+impl Changes {
+    fn event<R: Record>(&mut self, record: &R, change: Change) {
+        self.commit.events.extend(NewEvent::about(record, change, self.now));
+    }
+
+    pub(crate) fn insert<R: Record>(&mut self, record: &R) -> Result<()> {
+        self.commit.alterations.push(Alteration::Insert(record.document()?));
+        self.event(record, Change::Created);
+        Ok(())
+    }
+
+    pub(crate) fn update<R: Record>(&mut self, record: &R) -> Result<()> {
+        self.commit.alterations.push(Alteration::Update(record.document()?));
+        self.event(record, Change::Updated);
+        Ok(())
+    }
+
+    pub(crate) fn delete<R: Record>(&mut self, record: &R) {
+        let (id, rev) = (record.key(), record.rev());
+        self.commit.alterations.push(Alteration::Delete { kind: R::KIND, id, rev });
+        self.event(record, Change::Deleted);
+    }
+
+    /// The commit fails as stale if this record has changed since it was read.
+    pub(crate) fn unchanged<R: Record>(&mut self, record: &R) {
+        self.commit.unchanged.push((R::KIND, record.key(), record.rev()));
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.now
+    }
+}
+
+/// Runs a command again when a record it read had changed by the time it committed.
+///
+/// Sixteen losses in a row mean that something writes without pause; that is answered as a conflict.
+pub(crate) async fn decided<T, F>(mut attempt: impl FnMut() -> F) -> Result<T>
+where
+    F: Future<Output = Result<T, Attempt>>,
+{
+    for _ in 0..16 {
+        match attempt().await {
+            Ok(done) => return Ok(done),
+            Err(Attempt::Stale) => tokio::task::yield_now().await,
+            Err(Attempt::Failed(error)) => return Err(error),
+        }
+    }
+    Err(Error::conflict("changed_meanwhile", "it keeps changing; try again"))
+}
+
+/// Why an attempt at a command did not go through.
 #[derive(Debug)]
-pub struct Core;
+pub(crate) enum Attempt {
+    /// Something it read has changed; read and decide again.
+    Stale,
+    /// Refused or failed.
+    Failed(Error),
+}
+
+impl From<Error> for Attempt {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl From<StoreError> for Attempt {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Stale { .. } => Self::Stale,
+            other => Self::Failed(other.into()),
+        }
+    }
+}
+
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Stale { kind, .. } => Self::conflict(
+                "changed_meanwhile",
+                format!("the {} has changed meanwhile; try again", kind.word()),
+            ),
+            StoreError::Taken { kind, column } => {
+                let text = format!("another {} has this {column} already", kind.word());
+                Self::conflict(if column == "name" { "name_taken" } else { "taken" }, text)
+            }
+            StoreError::Full => Self::no_capacity("the disk that holds hostler's database is full")
+                .hint("free some space there; nothing was changed"),
+            StoreError::Unavailable(_) => Self::unavailable("the database does not answer").caused_by(error),
+            StoreError::Fenced(_) | StoreError::Failed(_) => Self::internal(error),
+        }
+    }
+}
+
+impl From<DriverError> for Error {
+    fn from(error: DriverError) -> Self {
+        let text = error.detail.clone();
+        match error.kind {
+            DriverErrorKind::Gone | DriverErrorKind::Refused => Self::conflict("refused", text),
+            DriverErrorKind::Unsupported => Self::unsupported(text),
+            DriverErrorKind::Exhausted => Self::no_capacity(text),
+            DriverErrorKind::Unreachable | DriverErrorKind::Timeout => Self::unavailable(text),
+            DriverErrorKind::Protocol | DriverErrorKind::Internal => {
+                Self::new(crate::error::ErrorKind::Internal, "driver_failed", text)
+            }
+        }
+    }
+}

@@ -1,8 +1,13 @@
 //! Events: what changed, in the order it was committed. Written in the commit they tell about.
 
+use crate::access::Caller;
+use crate::core::Core;
+use crate::error::Result;
 use crate::ids::AccountId;
 use crate::record::{Kind, Record};
 use crate::time::Timestamp;
+use std::sync::Arc;
+use tokio::sync::broadcast;
 use uuid::Uuid;
 
 /// What happened to a record.
@@ -14,6 +19,8 @@ pub enum Change {
     Updated,
     /// It is no longer kept.
     Deleted,
+    /// Somebody asked to cancel it (tasks only).
+    CancelRequested,
 }
 
 impl Change {
@@ -23,6 +30,7 @@ impl Change {
             Self::Created => "created",
             Self::Updated => "updated",
             Self::Deleted => "deleted",
+            Self::CancelRequested => "cancel_requested",
         }
     }
 }
@@ -64,4 +72,37 @@ impl NewEvent {
     pub fn name(&self) -> String {
         format!("{}.{}", self.kind.word(), self.change.word())
     }
+}
+
+impl Core {
+    /// Events after `seq` that the caller may see, oldest first, and the position reached: events the caller may not
+    /// see move it on, too. At most `limit` are looked at.
+    ///
+    /// # Errors
+    /// Unavailable, when the store does not answer.
+    pub async fn events_after(&self, caller: &Caller, seq: i64, limit: u32) -> Result<(Vec<Event>, i64)> {
+        let mut events = self.store().events_after(seq, limit).await?;
+        let reached = events.last().map_or(seq, |last| last.seq);
+        events.retain(|event| may_see(caller, event));
+        Ok((events, reached))
+    }
+
+    /// First and last position kept; a stream that resumes before the first has missed something.
+    ///
+    /// # Errors
+    /// Unavailable, when the store does not answer.
+    pub async fn event_bounds(&self) -> Result<(i64, i64)> {
+        Ok(self.store().event_bounds().await?)
+    }
+
+    /// Events as they are committed, to be filtered by [`may_see`]. A reader that lags goes on with
+    /// [`Core::events_after`].
+    pub fn event_feed(&self) -> broadcast::Receiver<Arc<Event>> {
+        self.store().subscribe()
+    }
+}
+
+/// Whether an event is the caller's business.
+pub fn may_see(caller: &Caller, event: &Event) -> bool {
+    caller.is_administrator() || event.event.owner == Some(caller.account)
 }

@@ -7,14 +7,17 @@
 
 pub mod access;
 pub mod core;
+pub mod doctor;
 pub mod error;
 pub mod events;
+pub mod fail;
 pub mod hosts;
 pub mod ids;
 pub mod machines;
 pub mod networks;
 pub mod ports;
 pub mod query;
+pub mod reconcile;
 pub mod record;
 pub mod tasks;
 pub mod templates;

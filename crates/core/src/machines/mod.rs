@@ -14,6 +14,17 @@
 //! touch a held machine at all. A task takes hold in the commit that creates it and lets go in the commit that
 //! ends it, so a machine can never be held by nobody.
 
+mod boot;
+mod commands;
+pub(crate) mod create;
+pub(crate) mod delete;
+mod identity;
 mod model;
+pub(crate) mod power;
+mod query;
+mod spec;
 
+pub use commands::{Accepted, MachineAsk, MachineEdit};
+pub(crate) use model::is_api_version;
 pub use model::{HostName, Life, Machine, Nic, Observation, Observed, Power};
+pub use power::Verb;

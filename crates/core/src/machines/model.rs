@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::ids::{AccountId, AddressId, ClusterId, HostId, MachineId, NetworkId, TaskId, TemplateId};
-use crate::ports::{Endpoint, GuestFacts};
+use crate::ports::{Endpoint, GuestFacts, Sighting};
 use crate::record::{Kind, Record, Value};
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -69,7 +69,7 @@ impl FromStr for HostName {
 }
 
 /// Names of this form are never given to machines, pools or aliases: they are paths of the vmpooler door.
-pub(super) fn is_api_version(name: &str) -> bool {
+pub(crate) fn is_api_version(name: &str) -> bool {
     name.strip_prefix('v').is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|c| c.is_ascii_digit()))
 }
 
@@ -238,6 +238,47 @@ pub struct Machine {
     pub created_at: Timestamp,
     /// When it last changed.
     pub updated_at: Timestamp,
+}
+
+impl Machine {
+    /// Takes hold of the machine for a task.
+    ///
+    /// # Errors
+    /// Busy, when another task holds it.
+    pub(crate) fn hold(&mut self, task: TaskId) -> Result<()> {
+        if let Some(holder) = self.task.filter(|holder| *holder != task) {
+            return Err(Error::busy(format_args!("machine {}", self.name), holder));
+        }
+        self.task = Some(task);
+        Ok(())
+    }
+
+    /// Lets go of the machine, with why it is not as it should be, or nothing when it is.
+    pub(crate) fn let_go(&mut self, reason: Option<String>) {
+        self.task = None;
+        self.reason = reason;
+    }
+
+    /// Takes what was seen, unless something of a later start is known already.
+    pub(crate) fn saw(&mut self, sighting: &Sighting, at: Timestamp) {
+        if sighting.generation < self.observed.generation {
+            return;
+        }
+        let same_start = sighting.generation == self.observed.generation;
+        let running = matches!(sighting.observed, Observed::On | Observed::Paused);
+        if !same_start || !running {
+            self.ready_at = None;
+        }
+        self.observed = Observation { power: sighting.observed, at, generation: sighting.generation };
+        self.ssh = sighting.ssh.clone().filter(|_| running);
+    }
+
+    /// Takes that nothing of it is there.
+    pub(crate) fn saw_nothing(&mut self, at: Timestamp) {
+        self.observed = Observation { power: Observed::Off, at, generation: self.observed.generation };
+        self.ready_at = None;
+        self.ssh = None;
+    }
 }
 
 impl Record for Machine {

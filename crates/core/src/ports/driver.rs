@@ -70,7 +70,9 @@ impl DriverError {
 
 /// Where long driver calls report to: a fraction 0..=1 and what is being done. Cheap to clone and to call often.
 #[derive(Clone)]
-pub struct Progress(Arc<dyn Fn(f64, &str) + Send + Sync>);
+pub struct Progress(Arc<Report>);
+
+type Report = dyn Fn(f64, &str) + Send + Sync;
 
 impl Progress {
     /// Reports go to this function.

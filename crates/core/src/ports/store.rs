@@ -49,9 +49,12 @@ pub struct Commit {
     pub alterations: Vec<Alteration>,
     /// Events, in order.
     pub events: Vec<NewEvent>,
+    /// Records that must still be at the version they were read at, though this commit does not change them.
+    pub unchanged: Vec<(Kind, Uuid, i64)>,
     /// Lease that must still be held.
     pub fence: Option<Fence>,
-    /// Ask the holder of this task to cancel it. Needs no version: it only ever goes from no to yes.
+    /// Ask the holder of this task to cancel it, and make it due at once. Needs no version: it only ever goes
+    /// from no to yes.
     pub cancel: Option<TaskId>,
 }
 
@@ -184,6 +187,10 @@ pub trait Store: Send + Sync {
 
     /// Prolongs leases (task, epoch) and answers those that were lost. Also tells who was asked to cancel.
     async fn renew(&self, leases: Vec<(TaskId, i64)>, until: Timestamp) -> Result<Vec<TaskId>, StoreError>;
+
+    /// Gives up every lease of a worker that is certainly dead, so that nobody waits for their end; answers how
+    /// many there were.
+    async fn disown(&self, worker: String) -> Result<u64, StoreError>;
 
     /// When the next open task falls due that this claimant could take, if there is any.
     async fn next_due(&self, hosts: Vec<HostId>) -> Result<Option<Timestamp>, StoreError>;

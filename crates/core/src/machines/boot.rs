@@ -1,0 +1,84 @@
+//! The two steps by which a machine comes up, shared by creation and by every start: its process runs, and its
+//! agent has taken the machine's identity.
+
+use super::Machine;
+use crate::error::Error;
+use crate::ids::MachineId;
+use crate::machines::Observed;
+use crate::ports::{DriverErrorKind, Sighting};
+use crate::tasks::{StepContext, StepError};
+use crate::time::Timestamp;
+use std::time::Duration;
+
+/// One look for the agent; the step repeats until its deadline, so that cancelling is honoured in between.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// Starts the machine and answers its record with what was seen. Not committed yet.
+pub(super) async fn start(
+    context: &StepContext<'_>,
+    id: MachineId,
+    generation: u64,
+) -> Result<Machine, StepError> {
+    let core = context.core;
+    let mut machine: Machine = core.get(id.0).await?;
+    let (_, image) = core.image_of(&machine).await?;
+    let spec = core.spec(&machine, &image, generation).await?;
+    context.progress.report(0.0, "starting");
+    let sighting = core.host(machine.host)?.hypervisor.start(&spec).await?;
+    machine.saw(&sighting, core.now());
+    machine.updated_at = core.now();
+    Ok(machine)
+}
+
+/// What became of waiting for the agent.
+pub(super) enum Arrival {
+    /// It answered and has taken its identity, or the image has none.
+    Ready(Machine),
+    /// Not yet.
+    NotYet,
+    /// The deadline has passed; the machine runs all the same, its record says so.
+    Silent(Machine),
+}
+
+/// Looks for the agent once and gives it the machine's identity.
+pub(super) async fn arrive(
+    context: &StepContext<'_>,
+    id: MachineId,
+    deadline: Timestamp,
+) -> Result<Arrival, StepError> {
+    let core = context.core;
+    let mut machine: Machine = core.get(id.0).await?;
+    let (_, image) = core.image_of(&machine).await?;
+    let hypervisor = core.host(machine.host)?.hypervisor.clone();
+    if !image.agent {
+        return Ok(Arrival::Ready(machine));
+    }
+    context.progress.report(0.0, "waiting for the guest's agent");
+    match hypervisor.guest_facts(id, LOOK).await {
+        Ok(_) => {}
+        Err(error) if error.kind == DriverErrorKind::Timeout => {
+            let sighting = hypervisor.observe(id).await?;
+            still_up(&sighting)?;
+            if core.now() < deadline {
+                return Ok(Arrival::NotYet);
+            }
+            machine.reason = Some("the guest's agent has not answered".into());
+            return Ok(Arrival::Silent(machine));
+        }
+        Err(error) => return Err(error.into()),
+    }
+    context.progress.report(0.5, "giving the guest its identity");
+    hypervisor.identify(id, &core.identity(&machine)).await?;
+    machine.guest = hypervisor.guest_facts(id, LOOK).await.ok();
+    machine.ready_at = Some(core.now());
+    machine.updated_at = core.now();
+    Ok(Arrival::Ready(machine))
+}
+
+fn still_up(sighting: &Sighting) -> Result<(), Error> {
+    if matches!(sighting.observed, Observed::Off) {
+        let why = sighting.reason.clone().unwrap_or_else(|| "the guest turned itself off".into());
+        return Err(Error::conflict("start_failed", format!("the machine went off while it started: {why}")));
+    }
+    Ok(())
+}

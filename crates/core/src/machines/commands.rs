@@ -1,0 +1,476 @@
+//! What callers may ask about machines.
+
+use super::create::Create;
+use super::delete::Delete;
+use super::identity;
+use super::power::{PowerWork, Ruling, Verb, ruling};
+use super::{HostName, Life, Machine, Nic, Observation, Observed, Power};
+use crate::access::{Caller, Idempotency, Replay};
+use crate::core::{Attempt, Core, decided};
+use crate::error::{Error, Result};
+use crate::hosts::Host;
+use crate::ids::{MachineId, VolumeId};
+use crate::networks::Network;
+use crate::ports::{CommandOutput, Console, DriverErrorKind, GuestCommand, StoreError};
+use crate::record::Kind;
+use crate::tasks::{Order, Task, ordered};
+use crate::templates::{ImageFormat, Template};
+use crate::volumes::{StoragePlace, Volume, VolumeState};
+use std::collections::BTreeMap;
+
+/// A machine to be made. What is left out comes from the template.
+#[derive(Clone, Debug)]
+pub struct MachineAsk {
+    /// Host name; one is made up when left out.
+    pub name: Option<String>,
+    /// Template, by id, number, name or `name@version`.
+    pub template: String,
+    /// Virtual CPUs.
+    pub vcpus: Option<u32>,
+    /// Memory in MiB.
+    pub memory_mib: Option<u64>,
+    /// Size of the first disk in MiB; at least the template's.
+    pub disk_mib: Option<u64>,
+    /// Network, by id, number or name; the first one when left out.
+    pub network: Option<String>,
+    /// Lines for the administrator's `authorized_keys`.
+    pub ssh_keys: Vec<String>,
+    /// cloud-init user data.
+    pub user_data: Option<String>,
+    /// Words of the owner.
+    pub description: String,
+    /// Words of the owner, by key.
+    pub labels: BTreeMap<String, String>,
+    /// Whether it is started.
+    pub start: bool,
+}
+
+/// Changes to a machine; what is left out stays.
+#[derive(Clone, Debug, Default)]
+pub struct MachineEdit {
+    /// Words of the owner.
+    pub description: Option<String>,
+    /// Replaces all labels.
+    pub labels: Option<BTreeMap<String, String>>,
+    /// Virtual CPUs; the machine must be off.
+    pub vcpus: Option<u32>,
+    /// Memory in MiB; the machine must be off.
+    pub memory_mib: Option<u64>,
+}
+
+/// A command's answer: the record, and the task that carries it out unless it was so already.
+#[derive(Clone, Debug)]
+pub struct Accepted<R> {
+    /// The record as committed.
+    pub record: R,
+    /// The task.
+    pub task: Option<Task>,
+}
+
+const MAX_VCPUS: u32 = 512;
+const MIN_MEMORY_MIB: u64 = 32;
+const MAX_USER_DATA: usize = 256 * 1024;
+
+impl Core {
+    /// Makes a machine: a record at once, the rest by the task `machine.create`.
+    ///
+    /// # Errors
+    /// Invalid for what is malformed; not found for template or network; conflict `name_taken`, `not_ready`;
+    /// no capacity when it is larger than the host.
+    pub async fn machine_create(
+        &self,
+        caller: &Caller,
+        ask: &MachineAsk,
+        idempotency: Option<&Idempotency>,
+    ) -> Result<Accepted<Machine>> {
+        check_words(&ask.description, &ask.labels)?;
+        check_keys(&ask.ssh_keys)?;
+        if ask.user_data.as_ref().is_some_and(|data| data.len() > MAX_USER_DATA) {
+            return Err(Error::invalid("user_data", "user data has at most 256 KiB"));
+        }
+        decided(async || {
+            if let Some(replay) = self.replayed(caller, idempotency).await? {
+                return Ok(self.accepted_before(&replay).await?);
+            }
+            self.machine_create_once(caller, ask, idempotency).await
+        })
+        .await
+    }
+
+    async fn machine_create_once(
+        &self,
+        caller: &Caller,
+        ask: &MachineAsk,
+        idempotency: Option<&Idempotency>,
+    ) -> Result<Accepted<Machine>, Attempt> {
+        let template = self.template_usable(caller, &ask.template).await?;
+        let network = self.network_named(ask.network.as_deref()).await?;
+        let storage: StoragePlace = self.get(template.storage.0).await?;
+        let host: Host = self.get(storage.host.0).await?;
+        let mut machine = self.machine_drafted(caller, ask, &template, &network, &host)?;
+        check_size(machine.vcpus, machine.memory_mib, &host)?;
+
+        let mut changes = self.changes();
+        changes.unchanged(&template);
+        let work = Create::new(machine.id);
+        let mut task = self.machine_task(caller, &machine, "machine.create", &work)?;
+        machine.task = Some(task.id);
+        let address = self.address_next(&network, &machine).await?;
+        machine.nics[0].address = address.as_ref().map(|address| address.id);
+        changes.insert(&machine)?;
+        changes.insert(&task)?;
+        if let Some(address) = address {
+            changes.insert(&address)?;
+        }
+        if let Some(volume) = self.root_volume(&machine, &template, ask.disk_mib, storage.id)? {
+            changes.insert(&volume)?;
+        }
+        if let Some(asked) = idempotency {
+            changes.insert(&self.replay(caller, asked, machine.id.0, Some(task.id.0)))?;
+        }
+        let committed = self.commit(changes).await.map_err(|error| taken(error, &machine))?;
+        let stamps = &committed.stamps;
+        (machine.number, machine.rev) = (stamps[0].number, stamps[0].rev);
+        (task.number, task.rev) = (stamps[1].number, stamps[1].rev);
+        Ok(Accepted { record: machine, task: Some(task) })
+    }
+
+    async fn accepted_before(&self, replay: &Replay) -> Result<Accepted<Machine>> {
+        let record = self.get(replay.subject).await?;
+        let task = match replay.task {
+            Some(id) => self.find(id).await?,
+            None => None,
+        };
+        Ok(Accepted { record, task })
+    }
+
+    fn machine_drafted(
+        &self,
+        caller: &Caller,
+        ask: &MachineAsk,
+        template: &Template,
+        network: &Network,
+        host: &Host,
+    ) -> Result<Machine> {
+        let id = MachineId(self.ids().uuid());
+        let name: HostName = match &ask.name {
+            Some(name) => name.parse()?,
+            // The last 48 bits of a version 7 UUID are random.
+            None => format!("m-{:012x}", id.0.as_u128() & 0xffff_ffff_ffff).parse()?,
+        };
+        let now = self.now();
+        Ok(Machine {
+            id,
+            number: 0,
+            rev: 0,
+            name,
+            description: ask.description.clone(),
+            labels: ask.labels.clone(),
+            attributes: BTreeMap::new(),
+            owner: caller.account,
+            cluster: host.cluster,
+            host: host.id,
+            template: template.id,
+            vcpus: ask.vcpus.unwrap_or(template.vcpus),
+            memory_mib: ask.memory_mib.unwrap_or(template.memory_mib),
+            nics: vec![Nic { network: network.id, mac: identity::mac(id, 0), address: None }],
+            ssh_keys: ask.ssh_keys.iter().map(|key| key.trim().to_owned()).collect(),
+            user_data: ask.user_data.clone(),
+            life: Life::Creating,
+            wanted: if ask.start { Power::On } else { Power::Off },
+            observed: Observation { power: Observed::Off, at: now, generation: 0 },
+            reason: None,
+            task: None,
+            ready_at: None,
+            guest: None,
+            ssh: None,
+            created_at: now,
+            updated_at: now,
+        })
+    }
+
+    fn root_volume(
+        &self,
+        machine: &Machine,
+        template: &Template,
+        asked_mib: Option<u64>,
+        storage: crate::ids::StorageId,
+    ) -> Result<Option<Volume>> {
+        let image_mib =
+            template.image.as_ref().and_then(|image| image.disk.as_ref()).map(|disk| disk.size_mib);
+        let least = image_mib.unwrap_or(0);
+        let size_mib = asked_mib.unwrap_or(template.disk_mib.max(least));
+        if size_mib < least {
+            let text = format!("the template's disk has {least} MiB, so {size_mib} MiB is too small");
+            return Err(Error::invalid("disk_mib", text));
+        }
+        crate::volumes::check_size(size_mib)?;
+        if size_mib == 0 {
+            return Ok(None);
+        }
+        Ok(Some(Volume {
+            id: VolumeId(self.ids().uuid()),
+            number: 0,
+            rev: 0,
+            name: format!("{}-0", machine.name),
+            owner: machine.owner,
+            storage,
+            size_mib,
+            format: ImageFormat::Qcow2,
+            template: image_mib.map(|_| template.id),
+            machine: Some(machine.id),
+            position: 0,
+            with_machine: true,
+            state: VolumeState::Creating,
+            task: machine.task,
+            created_at: machine.created_at,
+        }))
+    }
+
+    fn machine_task<W: crate::tasks::Work + serde::Serialize>(
+        &self,
+        caller: &Caller,
+        machine: &Machine,
+        kind: &'static str,
+        work: &W,
+    ) -> Result<Task> {
+        let order = Order {
+            kind,
+            owner: caller.account,
+            subject: machine.id.0,
+            subject_kind: "machine",
+            subject_name: machine.name.as_str(),
+            host: Some(machine.host),
+        };
+        ordered(self, &order, work)
+    }
+
+    /// Changes a machine's power by a task. `force` lets a stop or restart cut the power instead of asking the guest.
+    ///
+    /// # Errors
+    /// Not found; busy; conflict `wrong_state`.
+    pub async fn machine_power(
+        &self,
+        caller: &Caller,
+        key: &str,
+        verb: Verb,
+        force: bool,
+    ) -> Result<Accepted<Machine>> {
+        decided(async || {
+            let mut machine = self.machine_get(caller, key).await?;
+            if let Some(holder) = machine.task {
+                return Err(Error::busy(format_args!("machine {}", machine.name), holder).into());
+            }
+            let wanted = match ruling(machine.life, machine.wanted, machine.observed.power, verb)? {
+                Ruling::AlreadySo => return Ok(Accepted { record: machine, task: None }),
+                Ruling::Do(wanted) => wanted,
+            };
+            let work = PowerWork::new(&machine, verb, force);
+            let task = self.machine_task(caller, &machine, verb.task_kind(), &work)?;
+            machine.wanted = wanted;
+            self.machine_handed_to(machine, task).await
+        })
+        .await
+    }
+
+    /// Removes a machine and its own volumes by the task `machine.delete`.
+    ///
+    /// # Errors
+    /// Not found; busy while another task holds it.
+    pub async fn machine_delete(&self, caller: &Caller, key: &str) -> Result<Accepted<Machine>> {
+        decided(async || {
+            let mut machine = self.machine_get(caller, key).await?;
+            if machine.life == Life::Gone {
+                return Ok(Accepted { record: machine, task: None });
+            }
+            if let Some(holder) = machine.task {
+                return Err(Error::busy(format_args!("machine {}", machine.name), holder).into());
+            }
+            let task = self.machine_task(caller, &machine, "machine.delete", &Delete::new(machine.id))?;
+            machine.life = Life::Deleting;
+            machine.wanted = Power::Off;
+            self.machine_handed_to(machine, task).await
+        })
+        .await
+    }
+
+    async fn machine_handed_to(
+        &self,
+        mut machine: Machine,
+        mut task: Task,
+    ) -> Result<Accepted<Machine>, Attempt> {
+        machine.hold(task.id)?;
+        machine.updated_at = task.created_at;
+        let mut changes = self.changes();
+        changes.update(&machine)?;
+        changes.insert(&task)?;
+        let committed = self.commit(changes).await?;
+        machine.rev = committed.stamps[0].rev;
+        (task.number, task.rev) = (committed.stamps[1].number, committed.stamps[1].rev);
+        Ok(Accepted { record: machine, task: Some(task) })
+    }
+
+    /// Changes what the owner may change at once.
+    ///
+    /// # Errors
+    /// Not found; invalid; busy or conflict `wrong_state` for what needs the machine off.
+    pub async fn machine_edit(&self, caller: &Caller, key: &str, edit: &MachineEdit) -> Result<Machine> {
+        decided(async || {
+            let mut machine = self.machine_get(caller, key).await?;
+            if machine.life == Life::Gone {
+                return Err(Error::conflict("wrong_state", "the machine is gone").into());
+            }
+            if edit.vcpus.is_some() || edit.memory_mib.is_some() {
+                self.machine_resize(&mut machine, edit).await?;
+            }
+            machine.description = edit.description.clone().unwrap_or(machine.description);
+            machine.labels = edit.labels.clone().unwrap_or(machine.labels);
+            check_words(&machine.description, &machine.labels)?;
+            machine.updated_at = self.now();
+            let mut changes = self.changes();
+            changes.update(&machine)?;
+            machine.rev = self.commit(changes).await?.stamps[0].rev;
+            Ok(machine)
+        })
+        .await
+    }
+
+    async fn machine_resize(&self, machine: &mut Machine, edit: &MachineEdit) -> Result<()> {
+        if let Some(holder) = machine.task {
+            return Err(Error::busy(format_args!("machine {}", machine.name), holder));
+        }
+        if machine.observed.power != Observed::Off {
+            let text = format!(
+                "the machine is {}; its CPUs and memory change only while it is off",
+                machine.observed.power.word()
+            );
+            return Err(Error::conflict("wrong_state", text).hint("stop it first"));
+        }
+        let host: Host = self.get(machine.host.0).await?;
+        machine.vcpus = edit.vcpus.unwrap_or(machine.vcpus);
+        machine.memory_mib = edit.memory_mib.unwrap_or(machine.memory_mib);
+        check_size(machine.vcpus, machine.memory_mib, &host)
+    }
+
+    /// Runs a command inside the guest, through its agent, and waits for its end.
+    ///
+    /// # Errors
+    /// Not found; invalid; conflict when the machine is not on; unavailable when the agent does not answer.
+    pub async fn machine_run(
+        &self,
+        caller: &Caller,
+        key: &str,
+        command: &GuestCommand,
+    ) -> Result<CommandOutput> {
+        if command.argv.is_empty()
+            || command.argv.len() > 256
+            || command.argv.iter().map(String::len).sum::<usize>() > 65_536
+        {
+            return Err(Error::invalid("argv", "a command has 1 to 256 words of at most 64 KiB together"));
+        }
+        if command.stdin.len() > 262_144 {
+            return Err(Error::invalid("stdin", "at most 256 KiB can be given to a command"));
+        }
+        let machine = self.machine_running(caller, key).await?;
+        Ok(self.host(machine.host)?.hypervisor.guest_run(machine.id, command).await?)
+    }
+
+    /// The last `bytes` of what the machine wrote to its serial console.
+    ///
+    /// # Errors
+    /// Not found.
+    pub async fn machine_console_log(&self, caller: &Caller, key: &str, bytes: u64) -> Result<Vec<u8>> {
+        let machine = self.machine_get(caller, key).await?;
+        match self.host(machine.host)?.hypervisor.console_log(machine.id, bytes.min(1 << 20)).await {
+            Err(error) if error.kind == DriverErrorKind::Gone => Ok(Vec::new()),
+            other => Ok(other?),
+        }
+    }
+
+    /// A connection to one of the machine's consoles.
+    ///
+    /// # Errors
+    /// Not found; conflict when the machine is not on.
+    pub async fn machine_console(
+        &self,
+        caller: &Caller,
+        key: &str,
+        which: Console,
+    ) -> Result<tokio::net::UnixStream> {
+        let machine = self.machine_running(caller, key).await?;
+        Ok(self.host(machine.host)?.hypervisor.console(machine.id, which).await?)
+    }
+
+    async fn machine_running(&self, caller: &Caller, key: &str) -> Result<Machine> {
+        let machine = self.machine_get(caller, key).await?;
+        if machine.observed.power != Observed::On {
+            let text = format!("machine {} is {}", machine.name, machine.observed.power.word());
+            return Err(Error::conflict("wrong_state", text).hint("start it first"));
+        }
+        Ok(machine)
+    }
+}
+
+fn taken(error: StoreError, machine: &Machine) -> Attempt {
+    match error {
+        StoreError::Taken { kind: Kind::Machine, .. } => {
+            let text = format!("another machine is named {}", machine.name);
+            Attempt::Failed(Error::conflict("name_taken", text).hint("choose another name"))
+        }
+        // Somebody reserved that address, or used that idempotency key, between our reading and our commit.
+        StoreError::Taken { kind: Kind::Address | Kind::Replay, .. } => Attempt::Stale,
+        other => other.into(),
+    }
+}
+
+fn check_size(vcpus: u32, memory_mib: u64, host: &Host) -> Result<()> {
+    if vcpus == 0 || vcpus > MAX_VCPUS {
+        return Err(Error::invalid(
+            "vcpus",
+            format!("a machine has 1 to {MAX_VCPUS} virtual CPUs, not {vcpus}"),
+        ));
+    }
+    if memory_mib < MIN_MEMORY_MIB {
+        return Err(Error::invalid(
+            "memory_mib",
+            format!("a machine has at least {MIN_MEMORY_MIB} MiB of memory"),
+        ));
+    }
+    if let Some(facts) = &host.facts
+        && memory_mib > facts.memory_mib
+    {
+        let text = format!("{memory_mib} MiB is more than host {} has: {} MiB", host.name, facts.memory_mib);
+        return Err(Error::no_capacity(text));
+    }
+    Ok(())
+}
+
+fn check_words(description: &str, labels: &BTreeMap<String, String>) -> Result<()> {
+    if description.len() > 1024 {
+        return Err(Error::invalid("description", "a description has at most 1024 bytes"));
+    }
+    if labels.len() > 64
+        || labels.iter().any(|(key, value)| key.is_empty() || key.len() > 128 || value.len() > 256)
+    {
+        return Err(Error::invalid(
+            "labels",
+            "at most 64 labels, keys of 1 to 128 and values of at most 256 bytes",
+        ));
+    }
+    Ok(())
+}
+
+fn check_keys(keys: &[String]) -> Result<()> {
+    if keys.len() > 64 {
+        return Err(Error::invalid("ssh_keys", "at most 64 SSH keys"));
+    }
+    for (place, key) in keys.iter().enumerate() {
+        let parsed = ssh_key::PublicKey::from_openssh(key.trim());
+        if key.trim().contains(['\n', '\r']) || parsed.is_err() {
+            let shown: String = key.chars().take(40).collect();
+            let text = format!("`{shown}` is not a public SSH key in one line");
+            return Err(Error::invalid(format!("ssh_keys/{place}"), text));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,166 @@
+//! The task that makes a machine: its disk, its process, its identity.
+
+use super::boot::{self, Arrival};
+use super::{Life, Machine, Power};
+use crate::core::{Changes, Core};
+use crate::error::Result;
+use crate::ids::MachineId;
+use crate::networks::Address;
+use crate::ports::VolumeSpec;
+use crate::query::Filter;
+use crate::tasks::{Outcome, Step, StepContext, StepError, Work};
+use crate::templates::Template;
+use crate::time::Timestamp;
+use crate::volumes::{Volume, VolumeState};
+use serde::{Deserialize, Serialize};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Stage {
+    Volumes,
+    Start,
+    Agent,
+}
+
+/// Makes a machine.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Create {
+    machine: MachineId,
+    stage: Stage,
+    deadline: Timestamp,
+}
+
+impl Create {
+    pub(crate) fn new(machine: MachineId) -> Self {
+        Self { machine, stage: Stage::Volumes, deadline: Timestamp(0) }
+    }
+
+    async fn volumes(&mut self, context: &StepContext<'_>) -> Result<Step, StepError> {
+        let core = context.core;
+        let mut machine: Machine = core.get(self.machine.0).await?;
+        let mut changes = core.changes();
+        for mut volume in core.volumes_of(&machine).await? {
+            if volume.state == VolumeState::Present {
+                continue;
+            }
+            let backing = match volume.template {
+                Some(id) => core.get::<Template>(id.0).await?.image.map(|image| (id, image)),
+                None => None,
+            };
+            let spec = VolumeSpec { id: volume.id, size_mib: volume.size_mib, backing };
+            context.progress.report(0.0, "making the disk");
+            core.storage(volume.storage)?.storage.volume_make(&spec).await?;
+            volume.state = VolumeState::Present;
+            volume.task = None;
+            changes.update(&volume)?;
+        }
+        if machine.wanted == Power::Off {
+            machine.life = Life::Present;
+            machine.let_go(None);
+            changes.update(&machine)?;
+            return Ok(Step { outcome: Outcome::Done, changes, progress: 1.0 });
+        }
+        self.stage = Stage::Start;
+        Ok(Step { outcome: Outcome::Next, changes, progress: 0.2 })
+    }
+
+    async fn start(&mut self, context: &StepContext<'_>) -> Result<Step, StepError> {
+        let machine = boot::start(context, self.machine, 1).await?;
+        let mut changes = context.core.changes();
+        changes.update(&machine)?;
+        self.stage = Stage::Agent;
+        self.deadline = changes.now().plus(context.core.settings().boot_patience);
+        Ok(Step { outcome: Outcome::Next, changes, progress: 0.4 })
+    }
+
+    async fn agent(&mut self, context: &StepContext<'_>) -> Result<Step, StepError> {
+        let mut changes = context.core.changes();
+        let mut machine = match boot::arrive(context, self.machine, self.deadline).await? {
+            Arrival::NotYet => {
+                let why = "waiting for the guest's agent".into();
+                let outcome = Outcome::Wait { until: changes.now(), why };
+                return Ok(Step { outcome, changes, progress: 0.5 });
+            }
+            Arrival::Ready(machine) | Arrival::Silent(machine) => machine,
+        };
+        machine.life = Life::Present;
+        let reason = machine.reason.take();
+        machine.let_go(reason);
+        changes.update(&machine)?;
+        Ok(Step { outcome: Outcome::Done, changes, progress: 1.0 })
+    }
+}
+
+#[async_trait::async_trait]
+impl Work for Create {
+    fn step(&self) -> &'static str {
+        match self.stage {
+            Stage::Volumes => "volumes",
+            Stage::Start => "start",
+            Stage::Agent => "agent",
+        }
+    }
+
+    fn payload(&self) -> Result<serde_json::Value> {
+        serde_json::to_value(self).map_err(crate::Error::internal)
+    }
+
+    async fn run(&mut self, context: &StepContext<'_>) -> Result<Step, StepError> {
+        match self.stage {
+            Stage::Volumes => self.volumes(context).await,
+            Stage::Start => self.start(context).await,
+            Stage::Agent => self.agent(context).await,
+        }
+    }
+
+    async fn undo(&mut self, context: &StepContext<'_>, why: &str) -> Result<Changes, StepError> {
+        let core = context.core;
+        let machine: Machine = core.get(self.machine.0).await?;
+        let hypervisor = &core.host(machine.host)?.hypervisor;
+        hypervisor.power_off(machine.id).await?;
+        hypervisor.remove(machine.id).await?;
+        let volumes = core.volumes_of(&machine).await?;
+        for volume in volumes.iter().filter(|volume| volume.with_machine) {
+            core.storage(volume.storage)?.storage.volume_remove(volume.id).await?;
+        }
+        Ok(gone(core, machine, volumes, Some(format!("it could not be made: {why}"))).await?)
+    }
+
+    async fn abandon(&self, context: &StepContext<'_>, why: &str) -> Result<Changes, StepError> {
+        let mut machine: Machine = context.core.get(self.machine.0).await?;
+        machine.life = Life::Deleting;
+        machine.let_go(Some(why.to_owned()));
+        let mut changes = context.core.changes();
+        changes.update(&machine)?;
+        Ok(changes)
+    }
+}
+
+/// The changes by which a machine that has left the world leaves the books: its addresses are free again, volumes
+/// that came with it go, others are detached.
+pub(super) async fn gone(
+    core: &Core,
+    mut machine: Machine,
+    volumes: Vec<Volume>,
+    reason: Option<String>,
+) -> Result<Changes> {
+    let mut changes = core.changes();
+    for mut volume in volumes {
+        if volume.with_machine {
+            changes.delete(&volume);
+        } else {
+            volume.machine = None;
+            changes.update(&volume)?;
+        }
+    }
+    for address in core.all::<Address>(Filter::eq("machine", machine.id.0)).await? {
+        changes.delete(&address);
+    }
+    machine.saw_nothing(changes.now());
+    machine.life = Life::Gone;
+    machine.wanted = Power::Off;
+    machine.updated_at = changes.now();
+    machine.let_go(reason);
+    changes.update(&machine)?;
+    Ok(changes)
+}

@@ -1,0 +1,72 @@
+//! From records to what a driver needs.
+
+use super::Machine;
+use crate::core::Core;
+use crate::error::{Error, Result};
+use crate::networks::Network;
+use crate::ports::{Boot, DiskSpec, MachineSpec, NicSpec};
+use crate::query::Filter;
+use crate::templates::{Firmware, Image, Template};
+use crate::volumes::Volume;
+
+/// Port of the guest that is forwarded on user networks.
+const SSH_PORT: u16 = 22;
+
+impl Core {
+    /// A machine's volumes in the order of their positions.
+    pub(crate) async fn volumes_of(&self, machine: &Machine) -> Result<Vec<Volume>> {
+        let mut volumes: Vec<Volume> = self.all(Filter::eq("machine", machine.id.0)).await?;
+        volumes.sort_by_key(|volume| (volume.position, volume.id));
+        Ok(volumes)
+    }
+
+    pub(super) async fn image_of(&self, machine: &Machine) -> Result<(Template, Image)> {
+        let template: Template = self.get(machine.template.0).await?;
+        let image = template.image.clone();
+        let image = image.ok_or_else(|| {
+            Error::conflict("not_ready", format!("template {} has no image", template.name))
+        })?;
+        Ok((template, image))
+    }
+
+    pub(super) async fn spec(
+        &self,
+        machine: &Machine,
+        image: &Image,
+        generation: u64,
+    ) -> Result<MachineSpec> {
+        let volumes = self.volumes_of(machine).await?;
+        let mut nics = Vec::with_capacity(machine.nics.len());
+        for (place, nic) in machine.nics.iter().enumerate() {
+            let network: Network = self.get(nic.network.0).await?;
+            let forward = (place == 0).then_some(SSH_PORT);
+            nics.push(NicSpec { mac: nic.mac.clone(), outbound: network.outbound, forward });
+        }
+        Ok(MachineSpec {
+            id: machine.id,
+            name: machine.name.to_string(),
+            generation,
+            vcpus: machine.vcpus,
+            memory_mib: machine.memory_mib,
+            template: machine.template,
+            boot: boot(image),
+            disks: volumes
+                .iter()
+                .map(|volume| DiskSpec { volume: volume.id, format: volume.format })
+                .collect(),
+            nics,
+            seed: if image.cloud_init { Some(self.seed(machine)?) } else { None },
+        })
+    }
+}
+
+fn boot(image: &Image) -> Boot {
+    match &image.kernel {
+        Some(kernel) => Boot::Kernel {
+            kernel: kernel.clone(),
+            initrd: image.initrd.clone(),
+            command_line: image.command_line.clone(),
+        },
+        None => Boot::Firmware(Firmware::default()),
+    }
+}

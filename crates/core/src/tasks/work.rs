@@ -1,0 +1,171 @@
+//! What a kind of task is made of, and the list of all kinds.
+
+use crate::core::{Changes, Core};
+use crate::error::{Error, Result};
+use crate::ids::{AccountId, HostId, TaskId};
+use crate::ports::{DriverError, Progress, StoreError};
+use crate::tasks::{Task, TaskState};
+use crate::time::Timestamp;
+use crate::{machines, templates, volumes};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use uuid::Uuid;
+
+/// Every kind of task there is. Adding one: write its [`Work`], name it here and in [`decode`].
+pub const TASK_KINDS: [&str; 12] = [
+    "machine.create",
+    "machine.start",
+    "machine.stop",
+    "machine.restart",
+    "machine.reset",
+    "machine.pause",
+    "machine.resume",
+    "machine.delete",
+    "template.make",
+    "template.delete",
+    "volume.create",
+    "volume.delete",
+];
+
+/// The typed work behind a task's row.
+pub(crate) fn decode(task: &Task) -> Result<Box<dyn Work>> {
+    fn typed<W: Work + DeserializeOwned + 'static>(task: &Task) -> Result<Box<dyn Work>> {
+        let work: W = serde_json::from_value(task.payload.clone()).map_err(Error::internal)?;
+        Ok(Box::new(work))
+    }
+    match task.kind.as_str() {
+        "machine.create" => typed::<machines::create::Create>(task),
+        "machine.start" | "machine.stop" | "machine.restart" | "machine.reset" | "machine.pause"
+        | "machine.resume" => typed::<machines::power::PowerWork>(task),
+        "machine.delete" => typed::<machines::delete::Delete>(task),
+        "template.make" => typed::<templates::tasks::Make>(task),
+        "template.delete" => typed::<templates::tasks::Delete>(task),
+        "volume.create" => typed::<volumes::tasks::Create>(task),
+        "volume.delete" => typed::<volumes::tasks::Delete>(task),
+        other => Err(Error::internal(format!("no task is of kind {other}"))),
+    }
+}
+
+/// What a step may use.
+pub(crate) struct StepContext<'a> {
+    pub(crate) core: &'a Core,
+    /// Progress within the step, 0..=1.
+    pub(crate) progress: &'a Progress,
+}
+
+/// How a step ended.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// On to the step that the work now names.
+    Next,
+    /// The same step again, not before this; the work may have noted something.
+    Wait { until: Timestamp, why: String },
+    /// All done.
+    Done,
+}
+
+/// A step's result: how it ended and what is committed with it.
+#[derive(Debug)]
+pub(crate) struct Step {
+    pub(crate) outcome: Outcome,
+    pub(crate) changes: Changes,
+    /// Part of the whole task that is done now.
+    pub(crate) progress: f64,
+}
+
+/// Why a step did not end well.
+#[derive(Debug)]
+pub(crate) enum StepError {
+    /// A driver failed; retried with a growing pause when that can help, else the task is undone.
+    Driver(DriverError),
+    /// Core's own refusal; the task is undone.
+    Refused(Error),
+    /// A record changed since it was read; the step runs again at once.
+    Stale,
+    /// The store failed; the step runs again after a pause.
+    Store(StoreError),
+}
+
+impl From<DriverError> for StepError {
+    fn from(error: DriverError) -> Self {
+        Self::Driver(error)
+    }
+}
+
+impl From<Error> for StepError {
+    fn from(error: Error) -> Self {
+        Self::Refused(error)
+    }
+}
+
+impl From<StoreError> for StepError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Stale { .. } => Self::Stale,
+            other => Self::Store(other),
+        }
+    }
+}
+
+/// One kind of task. The value holds what the work needs to know and which step comes next.
+#[async_trait::async_trait]
+pub(crate) trait Work: Send + Sync {
+    /// Name of the step that runs next.
+    fn step(&self) -> &'static str;
+
+    /// The work as it is kept in the task's row.
+    fn payload(&self) -> Result<serde_json::Value>;
+
+    /// Whether a wish to cancel is still honoured at this step.
+    fn cancellable(&self) -> bool {
+        true
+    }
+
+    /// Runs the current step and moves on. Idempotent.
+    async fn run(&mut self, context: &StepContext<'_>) -> Result<Step, StepError>;
+
+    /// Undoes whatever was done, in the world first; answers the changes that end the task. Idempotent.
+    async fn undo(&mut self, context: &StepContext<'_>, why: &str) -> Result<Changes, StepError>;
+
+    /// The world could not be put back: the changes that let go of the subject and leave the reason on it.
+    async fn abandon(&self, context: &StepContext<'_>, why: &str) -> Result<Changes, StepError>;
+}
+
+/// What a command wants done.
+pub(crate) struct Order<'a> {
+    pub(crate) kind: &'static str,
+    pub(crate) owner: AccountId,
+    pub(crate) subject: Uuid,
+    pub(crate) subject_kind: &'static str,
+    pub(crate) subject_name: &'a str,
+    pub(crate) host: Option<HostId>,
+}
+
+/// The row of a new task.
+pub(crate) fn ordered<W: Work + Serialize>(core: &Core, order: &Order<'_>, work: &W) -> Result<Task> {
+    let now = core.now();
+    Ok(Task {
+        id: TaskId(core.ids().uuid()),
+        number: 0,
+        rev: 0,
+        kind: order.kind.to_owned(),
+        payload_version: 1,
+        payload: work.payload()?,
+        state: TaskState::Queued,
+        step: work.step().to_owned(),
+        attempt: 0,
+        progress: 0.0,
+        message: String::new(),
+        error: None,
+        error_code: None,
+        owner: order.owner,
+        subject: order.subject,
+        subject_kind: order.subject_kind.to_owned(),
+        subject_name: order.subject_name.to_owned(),
+        host: order.host,
+        due: now,
+        created_at: now,
+        started_at: None,
+        ended_at: None,
+    })
+}

@@ -1,0 +1,263 @@
+//! What callers may ask about templates.
+
+use super::tasks::{Delete, Make};
+use super::{Template, TemplateState};
+use crate::access::{Caller, Idempotency};
+use crate::core::{Attempt, Core, ListAsk, Page, decided};
+use crate::error::{Error, Result};
+use crate::ids::TemplateId;
+use crate::machines::{Accepted, Life, is_api_version};
+use crate::ports::{ImageSource, StoreError};
+use crate::query::{Filter, Select};
+use crate::record::{Kind, Value};
+use crate::tasks::{Order, Task, ordered};
+use crate::volumes::StoragePlace;
+
+/// A template to be made.
+#[derive(Clone, Debug)]
+pub struct TemplateAsk {
+    /// Its name; a further version when the name exists.
+    pub name: String,
+    /// Where its image comes from.
+    pub source: ImageSource,
+    /// Words of the owner.
+    pub description: String,
+    /// Default virtual CPUs.
+    pub vcpus: u32,
+    /// Default memory in MiB.
+    pub memory_mib: u64,
+    /// Default disk in MiB; 0 for the image's own size.
+    pub disk_mib: u64,
+}
+
+impl Core {
+    /// Makes a further version of a template by the task `template.make`. Administrators only: it reads files and
+    /// packages of the host.
+    ///
+    /// # Errors
+    /// Denied; invalid, for names and recipes.
+    pub async fn template_make(
+        &self,
+        caller: &Caller,
+        ask: &TemplateAsk,
+        idempotency: Option<&Idempotency>,
+    ) -> Result<Accepted<Template>> {
+        caller.may_administer("make templates")?;
+        check_name(&ask.name)?;
+        decided(async || {
+            if let Some(replay) = self.replayed(caller, idempotency).await? {
+                let record = self.get(replay.subject).await?;
+                let task = match replay.task {
+                    Some(id) => self.find(id).await?,
+                    None => None,
+                };
+                return Ok(Accepted { record, task });
+            }
+            self.template_make_once(caller, ask, idempotency).await
+        })
+        .await
+    }
+
+    async fn template_make_once(
+        &self,
+        caller: &Caller,
+        ask: &TemplateAsk,
+        idempotency: Option<&Idempotency>,
+    ) -> Result<Accepted<Template>, Attempt> {
+        let storage: StoragePlace = self.first().await?;
+        self.check_source(&ask.source, &storage)?;
+        let mut newest = Select::new(Filter::eq("name", ask.name.as_str()), 1);
+        (newest.order, newest.descending) = ("version", true);
+        let version = self.select::<Template>(newest).await?.pop().map_or(1, |newest| newest.version + 1);
+        let id = TemplateId(self.ids().uuid());
+        let order = Order {
+            kind: "template.make",
+            owner: caller.account,
+            subject: id.0,
+            subject_kind: "template",
+            subject_name: &ask.name,
+            host: Some(storage.host),
+        };
+        let mut task = ordered(self, &order, &Make::new(id))?;
+        let mut template = Template {
+            id,
+            number: 0,
+            rev: 0,
+            name: ask.name.clone(),
+            version,
+            description: ask.description.clone(),
+            owner: caller.account,
+            storage: storage.id,
+            source: ask.source.clone(),
+            vcpus: ask.vcpus,
+            memory_mib: ask.memory_mib,
+            disk_mib: ask.disk_mib,
+            state: TemplateState::Building,
+            image: None,
+            reason: None,
+            task: Some(task.id),
+            created_at: self.now(),
+        };
+        let mut changes = self.changes();
+        changes.insert(&template)?;
+        changes.insert(&task)?;
+        if let Some(asked) = idempotency {
+            changes.insert(&self.replay(caller, asked, id.0, Some(task.id.0)))?;
+        }
+        let committed = match self.commit(changes).await {
+            // Somebody else began this version, or used this key, meanwhile.
+            Err(StoreError::Taken { kind: Kind::Template | Kind::Replay, .. }) => return Err(Attempt::Stale),
+            other => other?,
+        };
+        (template.number, template.rev) = (committed.stamps[0].number, committed.stamps[0].rev);
+        (task.number, task.rev) = (committed.stamps[1].number, committed.stamps[1].rev);
+        Ok(Accepted { record: template, task: Some(task) })
+    }
+
+    fn check_source(&self, source: &ImageSource, storage: &StoragePlace) -> Result<()> {
+        match source {
+            ImageSource::Recipe { recipe } => {
+                let known = self.storage(storage.id)?.storage.recipes();
+                if known.contains(recipe) {
+                    return Ok(());
+                }
+                let text = format!("there is no recipe `{recipe}`; known: {}", known.join(", "));
+                Err(Error::invalid("recipe", text))
+            }
+            ImageSource::File { path, .. } if !path.is_absolute() => {
+                Err(Error::invalid("path", format!("{} is not an absolute path", path.display())))
+            }
+            ImageSource::File { .. } => Ok(()),
+        }
+    }
+
+    /// One version of a template, by id, number, `name@version`, or name (its newest ready version, else its newest).
+    ///
+    /// # Errors
+    /// Not found.
+    pub async fn template_get(&self, _caller: &Caller, key: &str) -> Result<Template> {
+        self.template_named(key).await
+    }
+
+    pub(crate) async fn template_named(&self, key: &str) -> Result<Template> {
+        let found = match (key.parse::<TemplateId>(), key.parse::<i64>()) {
+            (Ok(id), _) => self.find(id.0).await?,
+            (_, Ok(number)) => self.find_by("number", number).await?,
+            _ => self.template_by_name(key).await?,
+        };
+        found.ok_or_else(|| {
+            Error::not_found("template", key)
+                .hint("`hostler template list` shows what there is; `hostler template build micro` makes one")
+        })
+    }
+
+    async fn template_by_name(&self, key: &str) -> Result<Option<Template>> {
+        let (name, version) = match key.rsplit_once('@') {
+            Some((name, version)) => (name, version.parse::<i64>().ok()),
+            None => (key, None),
+        };
+        let named = Filter::eq("name", name);
+        if let Some(version) = version {
+            return Ok(self.select(Select::new(named.and(Filter::eq("version", version)), 1)).await?.pop());
+        }
+        let newest = |filter| {
+            let mut select = Select::new(filter, 1);
+            (select.order, select.descending) = ("version", true);
+            select
+        };
+        let ready = named.clone().and(Filter::eq("state", TemplateState::Ready.word()));
+        match self.select(newest(ready)).await?.pop() {
+            Some(template) => Ok(Some(template)),
+            None => Ok(self.select(newest(named)).await?.pop()),
+        }
+    }
+
+    /// A template that machines can be made from.
+    pub(crate) async fn template_usable(&self, _caller: &Caller, key: &str) -> Result<Template> {
+        let template = self.template_named(key).await?;
+        if template.state != TemplateState::Ready {
+            let why = template.reason.as_deref().map(|why| format!(": {why}")).unwrap_or_default();
+            let text =
+                format!("template {}@{} is {}{why}", template.name, template.version, template.state.word());
+            return Err(Error::conflict("not_ready", text));
+        }
+        Ok(template)
+    }
+
+    /// All templates; everybody may use them.
+    pub async fn template_list(&self, _caller: &Caller, ask: ListAsk) -> Result<Page<Template>> {
+        self.page(ask).await
+    }
+
+    /// Removes one version of a template by the task `template.delete`.
+    ///
+    /// # Errors
+    /// Denied; not found; busy; conflict `in_use` while a machine or volume stands on it.
+    pub async fn template_delete(&self, caller: &Caller, key: &str) -> Result<Accepted<Template>> {
+        caller.may_administer("delete templates")?;
+        decided(async || {
+            let mut template = self.template_named(key).await?;
+            if let Some(holder) = template.task {
+                return Err(Error::busy(format_args!("template {}", template.name), holder).into());
+            }
+            self.template_unused(&template).await?;
+            let mut task: Task = self.template_task(caller, &template)?;
+            template.task = Some(task.id);
+            template.state = TemplateState::Deleting;
+            let mut changes = self.changes();
+            changes.update(&template)?;
+            changes.insert(&task)?;
+            let committed = self.commit(changes).await?;
+            template.rev = committed.stamps[0].rev;
+            (task.number, task.rev) = (committed.stamps[1].number, committed.stamps[1].rev);
+            Ok(Accepted { record: template, task: Some(task) })
+        })
+        .await
+    }
+
+    fn template_task(&self, caller: &Caller, template: &Template) -> Result<Task> {
+        let storage = self.storage(template.storage)?;
+        let order = Order {
+            kind: "template.delete",
+            owner: caller.account,
+            subject: template.id.0,
+            subject_kind: "template",
+            subject_name: &template.name,
+            host: Some(storage.hypervisor.host()),
+        };
+        ordered(self, &order, &Delete::new(template))
+    }
+
+    /// Nothing stands on this version.
+    pub(super) async fn template_unused(&self, template: &Template) -> Result<()> {
+        let id: Value = template.id.0.into();
+        let volumes = self.store().count(Kind::Volume, Filter::eq("template", id.clone())).await?;
+        let made = Filter::eq("template", id).and(Filter::ne("life", Life::Gone.word()));
+        let machines = self.store().count(Kind::Machine, made).await?;
+        if volumes + machines == 0 {
+            return Ok(());
+        }
+        let text = format!(
+            "template {}@{} is in use by {machines} machines and {volumes} volumes",
+            template.name, template.version
+        );
+        Err(Error::conflict("in_use", text).hint("delete those machines first"))
+    }
+}
+
+fn check_name(name: &str) -> Result<()> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    let good = (1..=100).contains(&name.len())
+        && name.chars().all(allowed)
+        && name.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && !name.bytes().all(|c| c.is_ascii_digit())
+        && name.parse::<TemplateId>().is_err()
+        && !is_api_version(name);
+    if good {
+        return Ok(());
+    }
+    let shown: String = name.chars().take(80).collect();
+    let text =
+        format!("`{shown}` is not a template name: 1 to 100 of a-z, A-Z, 0-9, -, _ and ., and not a number");
+    Err(Error::invalid("name", text))
+}
