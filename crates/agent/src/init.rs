@@ -32,11 +32,15 @@ const GRACE: Duration = Duration::from_millis(1500);
 
 /// Boots and serves; returns only when the very first steps fail, which the kernel answers with a panic.
 pub(crate) fn run() -> io::Result<()> {
-    let numbers = [libc::SIGCHLD, libc::SIGINT, POWER_OFF_SIGNAL, REBOOT_SIGNAL];
+    let numbers = [libc::SIGCHLD, libc::SIGINT, libc::SIGUSR1, POWER_OFF_SIGNAL, REBOOT_SIGNAL];
     let mut signals = sys::signals_as_bytes(&numbers)?;
     mount_all();
     load_modules();
     mount_data();
+    // Until the machine gets a name of its own, it has the template's.
+    if let Err(error) = sys::set_host_name(&files::text("/etc/hostname")) {
+        complain(&format!("{NAME}: host name: {error}\n"));
+    }
     if let Err(error) = loopback_up() {
         complain(&format!("{NAME}: loopback: {error}\n"));
     }
@@ -52,7 +56,7 @@ pub(crate) fn run() -> io::Result<()> {
             std::thread::sleep(Duration::from_millis(100));
         }
         match i32::from(number[0]) {
-            POWER_OFF_SIGNAL => end(Ending::PowerOff),
+            POWER_OFF_SIGNAL | libc::SIGUSR1 => end(Ending::PowerOff),
             REBOOT_SIGNAL | libc::SIGINT => end(Ending::Reboot),
             _ => {}
         }

@@ -77,8 +77,10 @@ impl AgentLink {
 
     /// A link over a connected channel; the first call finds out whether anybody is there.
     fn over(stream: UnixStream) -> Self {
-        // Numbers begin where no other connection of ours began, so that an answer to an old request is nobody's.
-        let start = u64::from(uuid::Uuid::now_v7().as_fields().0) << 16;
+        // Numbers begin where no other connection of ours began, so that the answer to a command which the last
+        // connection started is nobody's. The end of such an id is random.
+        let [.., a, b, c, d] = *uuid::Uuid::now_v7().as_bytes();
+        let start = u64::from(u32::from_be_bytes([a, b, c, d])) << 16;
         Self { stream, lines: Lines::default(), last_id: start, in_doubt: true }
     }
 
