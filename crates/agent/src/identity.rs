@@ -72,7 +72,7 @@ fn check(wanted: &Identify) -> Result<Checked, Fault> {
     if wanted.addresses.iter().any(|one| one.prefix > longest(&one.address)) {
         return Err(bad("addresses"));
     }
-    if wanted.authorized_keys.iter().any(|key| key.chars().any(char::is_control)) {
+    if wanted.authorized_keys.iter().any(|key| key.trim().chars().any(char::is_control)) {
         return Err(bad("authorized_keys"));
     }
     let mac = match &wanted.mac {
