@@ -30,7 +30,8 @@ pub(super) async fn convert(
     let arguments = ["convert", "-p", "-f", format.word(), "-O", "qcow2", "/proc/self/fd/0"].map(OsStr::new);
     let arguments: Vec<&OsStr> = arguments.into_iter().chain([to.as_os_str()]).collect();
     // Tables add less than an eighth, whatever the cluster size.
-    let file_bytes = max_mib.saturating_mul(MIB).saturating_add(max_mib.saturating_mul(MIB / 8)).saturating_add(GIB);
+    let file_bytes =
+        max_mib.saturating_mul(MIB).saturating_add(max_mib.saturating_mul(MIB / 8)).saturating_add(GIB);
     let limits = Limits { file_bytes, memory_bytes: MEMORY, cpu_s: 4 * 3600 };
     run(qemu_img, &arguments, Stdio::from(source), limits, |percent| {
         progress.report(0.9 * percent / 100.0, "converting the image");

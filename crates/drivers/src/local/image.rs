@@ -48,17 +48,13 @@ impl LocalStorage {
         Ok(image)
     }
 
-    async fn build(
-        &self,
-        recipe: &str,
-        directory: &Path,
-        progress: &Progress,
-    ) -> Result<Image, DriverError> {
+    async fn build(&self, recipe: &str, directory: &Path, progress: &Progress) -> Result<Image, DriverError> {
         if recipe != "micro" {
             return Err(DriverError::unsupported(format!("there is no recipe {recipe:?}; known: micro")));
         }
         let Some(agent) = self.agent.as_ref().filter(|agent| agent.is_file()) else {
-            let wanted = self.agent.as_ref().map_or(String::new(), |agent| format!(" at {}", agent.display()));
+            let wanted =
+                self.agent.as_ref().map_or(String::new(), |agent| format!(" at {}", agent.display()));
             return Err(DriverError::unsupported(format!(
                 "the micro template needs the static guest agent, which is not installed{wanted}; \
                  build it with scripts/agent or set its path in the configuration"
@@ -67,7 +63,10 @@ impl LocalStorage {
         let images = self.layout.images();
         let failed = |error: &io::Error| io_failed("cannot make a scratch directory", error);
         let work = blocking(move || {
-            tempfile::Builder::new().prefix(&format!("{MAKING}work-")).tempdir_in(images).map_err(|e| failed(&e))
+            tempfile::Builder::new()
+                .prefix(&format!("{MAKING}work-"))
+                .tempdir_in(images)
+                .map_err(|e| failed(&e))
         })
         .await?;
         let image = micro::build(directory, agent, work.path(), progress).await;
@@ -173,7 +172,8 @@ fn settle(directory: &Path, place: &Path, image: Image) -> Result<Image, DriverE
     let image = Image { bytes, digest, ..image };
     let description =
         serde_json::to_vec_pretty(&image).map_err(|error| DriverError::internal(error.to_string()))?;
-    write_durably(&directory.join(DESCRIPTION), &directory.join(".image.json"), &description).map_err(failed)?;
+    write_durably(&directory.join(DESCRIPTION), &directory.join(".image.json"), &description)
+        .map_err(failed)?;
     std::fs::rename(directory, place).and_then(|()| sync_parent(place)).map_err(failed)?;
     Ok(image)
 }

@@ -13,7 +13,9 @@ pub(crate) mod test_world;
 #[cfg(test)]
 mod tests;
 
-use crate::durable::{absent_is_fine, blocking, io_failed, make_private_directory, sync_parent, write_durably};
+use crate::durable::{
+    absent_is_fine, blocking, io_failed, make_private_directory, sync_parent, write_durably,
+};
 use crate::layout::{Layout, MAKING, plain_file_name};
 use crate::spawn::resolve_binary;
 use hostler_core::ids::{StorageId, TemplateId, VolumeId};
@@ -234,7 +236,9 @@ fn remove_unfinished(directory: &Path) -> io::Result<()> {
 fn facts(root: &Path) -> io::Result<StorageFacts> {
     make_private_directory(root)?;
     let system = rustix::fs::statvfs(root)?;
-    let mib = |blocks: u64| u64::try_from(u128::from(blocks) * u128::from(system.f_frsize) >> 20).unwrap_or(u64::MAX);
+    let mib = |blocks: u64| {
+        u64::try_from((u128::from(blocks) * u128::from(system.f_frsize)) >> 20).unwrap_or(u64::MAX)
+    };
     Ok(StorageFacts {
         path: root.to_owned(),
         total_mib: mib(system.f_blocks),

@@ -86,7 +86,9 @@ pub(super) fn virtual_bytes(file: &mut File) -> Result<u64, DriverError> {
     let mut head = [0; 32];
     file.read_exact(&mut head).map_err(|error| io_failed("cannot read the volume", &error))?;
     match head {
-        [b'Q', b'F', b'I', 0xfb, .., a, b, c, d, e, f, g, h] => Ok(u64::from_be_bytes([a, b, c, d, e, f, g, h])),
+        [b'Q', b'F', b'I', 0xfb, .., a, b, c, d, e, f, g, h] => {
+            Ok(u64::from_be_bytes([a, b, c, d, e, f, g, h]))
+        }
         _ => Err(DriverError::refused("the volume is not a qcow2 image")),
     }
 }
@@ -120,7 +122,7 @@ mod tests {
         assert_eq!(empty_image(2 << 30, None).unwrap().len(), 196_640);
         assert!(empty_image(0, None).is_err());
         assert!(empty_image(1000, None).is_err());
-        assert!(empty_image(u64::MAX & !511, None).is_err());
+        assert!(empty_image(!511, None).is_err());
     }
 
     #[test]
@@ -150,13 +152,15 @@ mod tests {
                 assert_eq!(info["backing-filename-format"].as_str(), backing.map(|_| "raw"));
             }
         }
-        std::fs::write(directory.path().join("v.qcow2"), empty_image(1 << 20, Some(&backing)).unwrap()).unwrap();
+        std::fs::write(directory.path().join("v.qcow2"), empty_image(1 << 20, Some(&backing)).unwrap())
+            .unwrap();
         run(&["compare", "-f", "qcow2", "-F", "raw", "v.qcow2", "base.raw"]);
     }
 
     #[test]
     fn our_own_inspector_reads_what_we_write() {
-        let inspected = inspect_bytes(&empty_image(1 << 30, None).unwrap(), ImageFormat::Qcow2, 4096).unwrap();
+        let inspected =
+            inspect_bytes(&empty_image(1 << 30, None).unwrap(), ImageFormat::Qcow2, 4096).unwrap();
         assert_eq!(inspected.virtual_bytes, 1 << 30);
         let backing = Backing { path: "/etc/passwd".into(), format: ImageFormat::Raw };
         let overlay = empty_image(1 << 30, Some(&backing)).unwrap();

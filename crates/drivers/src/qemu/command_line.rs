@@ -157,7 +157,8 @@ fn disks(line: &mut Line, spec: &MachineSpec, layout: &Layout) -> Result<(), Dri
             "discard": "unmap", "file": file,
         });
         line.option("-blockdev", node.to_string());
-        let boot_index = if index == 0 && matches!(spec.boot, Boot::Firmware(_)) { ",bootindex=1" } else { "" };
+        let boot_index =
+            if index == 0 && matches!(spec.boot, Boot::Firmware(_)) { ",bootindex=1" } else { "" };
         line.option(
             "-device",
             format!(
@@ -220,7 +221,9 @@ fn escaped(text: &str) -> String {
 }
 
 fn text(path: &std::path::Path) -> Result<String, DriverError> {
-    path.to_str().map(ToOwned::to_owned).ok_or_else(|| DriverError::refused("the data directory is not UTF-8"))
+    path.to_str()
+        .map(ToOwned::to_owned)
+        .ok_or_else(|| DriverError::refused("the data directory is not UTF-8"))
 }
 
 #[cfg(test)]

@@ -174,7 +174,9 @@ fn power_of(status: &str) -> (Observed, Option<String>) {
     match status {
         "running" => (Observed::On, None),
         "shutdown" => (Observed::Off, None),
-        "io-error" => (Observed::Paused, Some("stopped by an error of a disk; is the host's disk full?".into())),
+        "io-error" => {
+            (Observed::Paused, Some("stopped by an error of a disk; is the host's disk full?".into()))
+        }
         "internal-error" => (Observed::Paused, Some("stopped by an error inside QEMU or KVM".into())),
         "guest-panicked" => (Observed::Paused, Some("the guest's kernel panicked".into())),
         "paused" | "prelaunch" | "suspended" | "watchdog" | "debug" | "inmigrate" | "postmigrate"

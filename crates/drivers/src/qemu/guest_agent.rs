@@ -126,7 +126,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
     async fn facts(&mut self) -> Result<GuestFacts, DriverError> {
         self.ask::<Value>("guest-ping").await?;
         let version = self.ask_gently::<Info>("guest-info").await?.map(|info| info.version);
-        let host_name = self.ask_gently::<HostNameReply>("guest-get-host-name").await?.map(|reply| reply.name);
+        let host_name =
+            self.ask_gently::<HostNameReply>("guest-get-host-name").await?.map(|reply| reply.name);
         let os = self.ask_gently::<OsInfo>("guest-get-osinfo").await?.unwrap_or_default();
         let cards = self.ask_gently::<Vec<Card>>("guest-network-get-interfaces").await?.unwrap_or_default();
         Ok(GuestFacts {
@@ -203,7 +204,10 @@ fn lost(error: &std::io::Error) -> DriverError {
 }
 
 fn nonsense(command: &str, error: &serde_json::Error) -> DriverError {
-    DriverError::new(DriverErrorKind::Protocol, format!("the guest agent answers {command} with nonsense: {error}"))
+    DriverError::new(
+        DriverErrorKind::Protocol,
+        format!("the guest agent answers {command} with nonsense: {error}"),
+    )
 }
 
 #[cfg(test)]

@@ -177,7 +177,8 @@ impl Driver {
 
     async fn agent(&self, id: MachineId) -> Result<AgentLink, DriverError> {
         let running = self.powered(id)?;
-        let socket = running.home.socket(AGENT_SOCKET).map_err(|error| io_failed("the agent's channel", &error))?;
+        let socket =
+            running.home.socket(AGENT_SOCKET).map_err(|error| io_failed("the agent's channel", &error))?;
         AgentLink::connect(&socket.path, AGENT_PATIENCE).await
     }
 }
@@ -333,7 +334,8 @@ fn host_facts(driver: &Driver, probed: Option<&Probed>, mut problems: Vec<String
         problems.push(format!("QEMU {} is older than 7.2, the oldest that is supported.", probed.version()));
     }
     problems.push(
-        "QEMU runs under this server's own user, so all machines of this host are one trust domain.".to_owned(),
+        "QEMU runs under this server's own user, so all machines of this host are one trust domain."
+            .to_owned(),
     );
     let system = rustix::system::sysinfo();
     let memory = u128::from(system.totalram) * u128::from(system.mem_unit);
@@ -343,7 +345,8 @@ fn host_facts(driver: &Driver, probed: Option<&Probed>, mut problems: Vec<String
     HostFacts {
         version: probed.map(|probed| probed.version().to_owned()).unwrap_or_default(),
         accelerator,
-        cpus: std::thread::available_parallelism().map_or(1, |cpus| u32::try_from(cpus.get()).unwrap_or(u32::MAX)),
+        cpus: std::thread::available_parallelism()
+            .map_or(1, |cpus| u32::try_from(cpus.get()).unwrap_or(u32::MAX)),
         memory_mib: u64::try_from(memory >> 20).unwrap_or(u64::MAX),
         kernel: probed.map_or_else(kernel, |probed| probed.kernel().to_owned()),
         problems,

@@ -107,8 +107,10 @@ async fn try_candidates(
     let rom = blocking(move || {
         let failed = |error: &std::io::Error| io_failed("cannot write the probe's ROM", error);
         crate::durable::make_private_directory(&directory).map_err(|error| failed(&error))?;
-        let mut file =
-            tempfile::Builder::new().suffix(".rom").tempfile_in(&directory).map_err(|error| failed(&error))?;
+        let mut file = tempfile::Builder::new()
+            .suffix(".rom")
+            .tempfile_in(&directory)
+            .map_err(|error| failed(&error))?;
         std::io::Write::write_all(&mut file, &probe_rom()).map_err(|error| failed(&error))?;
         Ok(file)
     })
@@ -170,7 +172,8 @@ async fn try_one(binary: &Path, accelerator: &str, cpu: &str, rom: &Path) -> Res
         // Kills and reaps.
         let _ = child.kill().await;
     }
-    let letters: String = String::from_utf8_lossy(&printed).chars().filter(char::is_ascii_alphabetic).collect();
+    let letters: String =
+        String::from_utf8_lossy(&printed).chars().filter(char::is_ascii_alphabetic).collect();
     match ended {
         Ok(Ok(status)) if status.code() == Some(PASSED) && letters == LETTERS => Ok(took),
         Ok(Ok(status)) => Err(format!("ended with {status} after {}", reached(&letters))),

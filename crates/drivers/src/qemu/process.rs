@@ -42,7 +42,7 @@ impl Process {
         let Some(started) = start_time(pid) else {
             return Ok(None);
         };
-        Ok(Some(Self { pid, started, fd: AsyncFd::with_interest(fd, Interest::READABLE)? }))
+        Ok(Some(Self { pid, started, fd: watchable(fd)? }))
     }
 
     /// Whether the arguments of the process name this machine.
@@ -71,6 +71,14 @@ impl Process {
     pub(super) fn signal(&self, signal: Signal) {
         let _ = rustix::process::pidfd_send_signal(self.fd.get_ref(), signal);
     }
+}
+
+/// The pidfd as something a task can wait for.
+fn watchable(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    #[expect(unsafe_code, reason = "tokio's safe constructor is deprecated")]
+    // SAFETY: an `OwnedFd` owns its descriptor, names the same one always, and lives in the `AsyncFd` from here on.
+    let registered = unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) };
+    Ok(registered?)
 }
 
 /// Starts a program in a session of its own, with the directory as its working directory and its output going to

@@ -78,8 +78,7 @@ mod tests {
 
     #[test]
     fn too_much_is_refused() {
-        let seed =
-            Seed { user_data: "x".repeat(MOST + 1), meta_data: String::new(), network_config: None };
+        let seed = Seed { user_data: "x".repeat(MOST + 1), meta_data: String::new(), network_config: None };
         assert!(seed_image(&seed).is_err());
     }
 }

@@ -11,11 +11,10 @@ use super::record::{Home, QEMU_LOG, StartRecord};
 use super::{Driver, Running, locked, seed, stop};
 use crate::durable::{blocking, io_failed};
 use crate::fail::fail_point;
-use hostler_core::machines::Observed;
 use hostler_core::ports::{DriverError, DriverErrorKind, MachineSpec, Sighting};
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -85,7 +84,8 @@ impl Driver {
         };
         let home = self.home(spec.id);
         let process = {
-            let (home, record, spec, binary) = (home.clone(), record.clone(), spec.clone(), self.binary.clone());
+            let (home, record, spec, binary) =
+                (home.clone(), record.clone(), spec.clone(), self.binary.clone());
             // One piece of blocking work, so that a caller who gives up cannot leave a process without its pid file.
             blocking(move || spawn_recorded(&home, &record, &spec, &binary)).await?
         };
@@ -122,7 +122,7 @@ impl Driver {
     /// A free loopback port for each card that forwards one.
     fn take_ports(&self, spec: &MachineSpec) -> Result<Vec<Option<u16>>, DriverError> {
         let mut taken = locked(&self.ports);
-        let free = |_: u16| {
+        let mut free = |_: u16| {
             for _ in 0..64 {
                 let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
                 if taken.insert(port) {
@@ -131,7 +131,6 @@ impl Driver {
             }
             Err(io::Error::from(io::ErrorKind::AddrInUse))
         };
-        let mut free = free;
         let ports: io::Result<Vec<_>> =
             spec.nics.iter().map(|nic| nic.forward.map(&mut free).transpose()).collect();
         ports.map_err(|error| {
@@ -153,7 +152,7 @@ fn spawn_recorded(
     home: &Home,
     record: &StartRecord,
     spec: &MachineSpec,
-    binary: &PathBuf,
+    binary: &Path,
 ) -> Result<Process, DriverError> {
     home.prepare().map_err(|error| io_failed("cannot prepare the machine's directory", &error))?;
     if let Some(given) = &spec.seed {
@@ -207,25 +206,20 @@ async fn bury(home: &Home, process: &Process, error: DriverError) -> DriverError
         Ok(words)
     });
     match words.await {
-        Ok(Some(words)) => in_words(error, &words),
+        Ok(Some(words)) => in_words(&error, &words),
         Ok(None) => error,
         Err(tidying) => DriverError { detail: format!("{}; {}", error.detail, tidying.detail), ..error },
     }
 }
 
 /// Some of QEMU's complaints say that a later try may succeed.
-fn in_words(error: DriverError, words: &str) -> DriverError {
-    let mut told = DriverError { detail: format!("{}: {words}", error.detail), ..error };
+fn in_words(error: &DriverError, words: &str) -> DriverError {
+    let mut told = DriverError { detail: format!("{}: {words}", error.detail), ..*error };
     if words.contains("Cannot allocate memory") || words.contains("No space left") {
         told.kind = DriverErrorKind::Exhausted;
     }
     // A process that is just ending may still hold the lock of the disk.
-    told.retryable |= words.contains("Failed to get \"write\" lock") || told.kind == DriverErrorKind::Exhausted;
+    told.retryable |=
+        words.contains("Failed to get \"write\" lock") || told.kind == DriverErrorKind::Exhausted;
     told
-}
-
-/// Kept here so that the meaning of a start's answer is in one place.
-#[cfg(test)]
-pub(super) fn is_on(sighting: &Sighting) -> bool {
-    sighting.observed == Observed::On
 }

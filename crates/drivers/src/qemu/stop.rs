@@ -56,7 +56,8 @@ impl Driver {
         }
         locked(&self.machines).remove(&id);
         let home = self.home(id);
-        blocking(move || home.tidy().map_err(|error| io_failed("cannot tidy up after the machine", &error))).await
+        blocking(move || home.tidy().map_err(|error| io_failed("cannot tidy up after the machine", &error)))
+            .await
     }
 
     /// Ends a process that we have no connection to: its monitor hangs, or its directory has gone.
