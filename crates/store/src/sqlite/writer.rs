@@ -109,6 +109,9 @@ impl Writer {
                 }
                 !close
             });
+            if jobs.is_empty() {
+                continue;
+            }
             let held = pause.lock().await;
             self.batch(&mut jobs).await;
             drop(held);
