@@ -5,7 +5,7 @@
 //! machine and no other.
 
 use crate::wire::{Fault, HostKey, Identify};
-use crate::{Place, base64, files, network, ssh, sys};
+use crate::{NAME, Place, base64, complain, files, network, ssh, sys};
 use serde_json::{Value, json};
 use std::fmt::Display;
 use std::path::Path;
@@ -16,11 +16,25 @@ pub(crate) struct State {
     pub(crate) place: Place,
     leases: network::Leases,
     server: ssh::Server,
+    /// The SSH server waits for [`State::finish`].
+    server_due: bool,
 }
 
 impl State {
     pub(crate) fn new(place: Place) -> Self {
-        Self { place, leases: network::Leases::default(), server: ssh::Server::default() }
+        Self { place, leases: network::Leases::default(), server: ssh::Server::default(), server_due: false }
+    }
+}
+
+impl State {
+    /// What is left to do once the host has its answer. Starting a program takes an emulated machine longer than the
+    /// whole identity, and nobody needs to wait for it.
+    pub(crate) fn finish(&mut self) {
+        if std::mem::take(&mut self.server_due)
+            && let Err(error) = ssh::start(&self.server)
+        {
+            complain(&format!("{NAME}: dropbear: {error}\n"));
+        }
     }
 }
 
@@ -43,6 +57,7 @@ pub(crate) fn take(state: &mut State, wanted: &Identify) -> Result<Value, Fault>
     if let Some(key) = checked.key {
         ssh::write_host_key(&key).map_err(failed("host key"))?;
         notes.extend(ssh::reload(state.place, &state.server));
+        state.server_due = state.place == Place::Micro;
     }
     Ok(json!({ "notes": notes }))
 }

@@ -70,6 +70,7 @@ fn answer(line: &Line, state: &mut identity::State, replies: &Arc<Replies>) {
         Err(fault) => Err(fault),
     };
     replies.send(id, &outcome);
+    state.finish();
 }
 
 fn end(how: sys::Ending, id: Option<u64>, place: Place, replies: &Replies) {

@@ -113,10 +113,12 @@ pub(crate) fn authorize(keys: &[String]) -> io::Result<()> {
     files::write(&directory.join("authorized_keys"), lines.as_bytes(), 0o600)
 }
 
-/// Makes the SSH server use its new key. Returns what the administrator may have to do.
+/// Makes the SSH server use its new key, or ends it where [`start`] will start it anew. Returns what the
+/// administrator may have to do.
 pub(crate) fn reload(place: Place, server: &Server) -> Option<String> {
     if place == Place::Micro {
-        return dropbear_restart(server).err().map(|error| format!("dropbear: {error}"));
+        dropbear_end(server);
+        return None;
     }
     if let Some(process) = running("/run/sshd.pid", "sshd") {
         // It starts itself anew and leaves open sessions alone.
@@ -137,9 +139,9 @@ fn running(pid_file: &str, program: &str) -> Option<i32> {
     (files::text(format!("/proc/{process}/comm")) == program).then_some(process)
 }
 
-/// Starts dropbear, in place of one that runs. Open sessions have processes of their own and stay.
-fn dropbear_restart(server: &Server) -> io::Result<()> {
-    let turn = server.0.fetch_add(1, Ordering::Relaxed) + 1;
+/// Ends dropbear. Open sessions have processes of their own and stay.
+fn dropbear_end(server: &Server) {
+    server.0.fetch_add(1, Ordering::Relaxed);
     if let Some(process) = running(DROPBEAR_PID, "dropbear") {
         let _ = sys::signal(process, libc::SIGTERM);
         for _ in 0..200 {
@@ -150,9 +152,14 @@ fn dropbear_restart(server: &Server) -> io::Result<()> {
         }
     }
     let _ = fs::remove_file(DROPBEAR_PID);
+}
+
+/// Starts dropbear and keeps it running until the next [`reload`].
+pub(crate) fn start(server: &Server) -> io::Result<()> {
     if !Path::new(DROPBEAR).exists() {
         return Ok(());
     }
+    let turn = server.0.load(Ordering::Relaxed);
     let current = Arc::clone(&server.0);
     let keep = move || {
         while current.load(Ordering::Relaxed) == turn {

@@ -273,4 +273,17 @@ async fn live(machine: &Machine, clock: Instant, key: &Path, public: String) {
     assert!(machine.banner().await.starts_with("SSH-2.0"));
     let (logged_in, words) = machine.ssh(key, "true").await;
     assert!(!logged_in && words.contains("Permission denied"), "a key that was taken away: {words}");
+
+    // After a reboot only the disk knows what was.
+    let clock = Instant::now();
+    link.reboot().await.unwrap();
+    let mut link = loop {
+        // The old agent may still answer, or take the question with it when it ends.
+        match link.facts(Duration::from_millis(500)).await {
+            Ok(facts) if facts.host_name == "micro" => break link,
+            _ => tokio::time::sleep(Duration::from_millis(5)).await,
+        }
+    };
+    eprintln!("reboot to agent: {:?}", clock.elapsed());
+    said(&mut link, &["test", "-e", "/data/seen"]).await;
 }
