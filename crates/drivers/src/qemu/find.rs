@@ -24,6 +24,9 @@ const GREETING_PATIENCE: Duration = Duration::from_secs(2);
 /// Machines looked at side by side.
 const AT_ONCE: usize = 32;
 
+/// How a machine's process is looked for.
+type Search = fn(&Home, MachineId) -> std::io::Result<Option<Process>>;
+
 impl Driver {
     /// Everything of ours on this host. Processes not yet connected to are taken over.
     pub(super) async fn sightings(self: &Arc<Self>) -> Result<Vec<Sighting>, DriverError> {
@@ -36,7 +39,12 @@ impl Driver {
         .await?;
         let strays = processes.iter().filter(|(id, _)| !kept.contains(id)).map(|(id, pid)| stray(*id, *pid));
         let mut sightings: Vec<Sighting> = strays.collect();
-        let looking = futures_util::stream::iter(kept).map(|id| async move { (id, self.observe(id).await) });
+        let alive: BTreeSet<MachineId> = processes.iter().map(|(id, _)| *id).collect();
+        let looking = futures_util::stream::iter(kept).map(|id| {
+            // Only what was seen alive is worth a search; another search for each that is off would take long.
+            let search = if alive.contains(&id) { Home::process } else { Home::recorded_process };
+            async move { (id, self.look(id, search).await) }
+        });
         let mut looks = looking.buffer_unordered(AT_ONCE);
         while let Some((id, look)) = looks.next().await {
             match look {
@@ -52,11 +60,18 @@ impl Driver {
 
     /// One machine, as it is now.
     pub(super) async fn observe(self: &Arc<Self>, id: MachineId) -> Result<Sighting, DriverError> {
+        self.look(id, Home::recorded_process).await
+    }
+
+    async fn look(self: &Arc<Self>, id: MachineId, search: Search) -> Result<Sighting, DriverError> {
         if let Some(running) = self.connected(id) {
             return Ok(running.sighting().await);
         }
+        if !self.home(id).exists() {
+            return Err(nothing_left());
+        }
         let _turn = self.turn(id).await;
-        match self.find(id).await {
+        match self.find_by(id, search).await {
             Ok(Some(running)) => Ok(running.sighting().await),
             Ok(None) => self.what_is_left(id).await,
             Err(error) => {
@@ -66,8 +81,17 @@ impl Driver {
         }
     }
 
-    /// The machine if its process lives; connects to it when we are not yet. To be called in the machine's turn.
+    /// The machine if its process lives, recorded or not; connects to it when we are not yet. To be called in the
+    /// machine's turn.
     pub(super) async fn find(self: &Arc<Self>, id: MachineId) -> Result<Option<Arc<Running>>, DriverError> {
+        self.find_by(id, Home::process).await
+    }
+
+    async fn find_by(
+        self: &Arc<Self>,
+        id: MachineId,
+        search: Search,
+    ) -> Result<Option<Arc<Running>>, DriverError> {
         if let Some(running) = self.connected(id) {
             return Ok(Some(running));
         }
@@ -75,7 +99,7 @@ impl Driver {
         let found = blocking(move || {
             let Some(record) = home.start() else { return Ok(None) };
             let process =
-                home.process(id).map_err(|error| io_failed("cannot look for the process", &error))?;
+                search(&home, id).map_err(|error| io_failed("cannot look for the process", &error))?;
             Ok(process.map(|process| (home, record, process)))
         })
         .await?;
@@ -131,7 +155,7 @@ impl Driver {
         let home = self.home(id);
         blocking(move || {
             if !home.exists() {
-                return Err(DriverError::gone("nothing is left of the machine"));
+                return Err(nothing_left());
             }
             let reason = home.has_pid().then(|| match home.last_words() {
                 Some(words) => format!("the QEMU process ended by itself: {words}"),
@@ -183,6 +207,10 @@ fn power_of(status: &str) -> (Observed, Option<String>) {
         | "save-vm" | "restore-vm" | "finish-migrate" => (Observed::Paused, None),
         other => (Observed::Unknown, Some(format!("QEMU says {other:.40}"))),
     }
+}
+
+fn nothing_left() -> DriverError {
+    DriverError::gone("nothing is left of the machine")
 }
 
 /// A process of a machine whose directory has gone.

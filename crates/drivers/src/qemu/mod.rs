@@ -50,6 +50,11 @@ use tokio_util::sync::CancellationToken;
 /// How long we wait for our agent when a verb needs it now.
 const AGENT_PATIENCE: Duration = Duration::from_secs(10);
 
+/// How long a guest may take to take its identity; making a few files under emulation.
+const IDENTIFY_PATIENCE: Duration = Duration::from_secs(30);
+/// The agent ends a command at its deadline; what it has to say about that takes a moment more.
+const RUN_GRACE: Duration = Duration::from_secs(10);
+
 /// What the driver needs to know.
 #[derive(Clone, Debug)]
 pub struct QemuConfig {
@@ -153,6 +158,19 @@ impl Driver {
         self.connected(id).ok_or_else(|| DriverError::refused("the machine is off"))
     }
 
+    /// Lets go of a machine, unless its successor has taken its place already.
+    fn forget(&self, running: &Arc<Running>) {
+        let mut machines = locked(&self.machines);
+        if machines.get(&running.id).is_some_and(|known| Arc::ptr_eq(known, running)) {
+            machines.remove(&running.id);
+        }
+    }
+
+    fn release_ports(&self, ports: &[Option<u16>]) {
+        let mut taken = locked(&self.ports);
+        ports.iter().flatten().for_each(|port| _ = taken.remove(port));
+    }
+
     async fn turn(&self, id: MachineId) -> tokio::sync::OwnedMutexGuard<()> {
         let turn = locked(&self.turns).entry(id).or_default().clone();
         turn.lock_owned().await
@@ -181,6 +199,15 @@ impl Driver {
             running.home.socket(AGENT_SOCKET).map_err(|error| io_failed("the agent's channel", &error))?;
         AgentLink::connect(&socket.path, AGENT_PATIENCE).await
     }
+}
+
+/// A guest may stop answering at any time; nothing waits for it without end.
+async fn within<T>(
+    patience: Duration,
+    answer: impl Future<Output = Result<T, DriverError>>,
+) -> Result<T, DriverError> {
+    let bounded = tokio::time::timeout(patience, answer).await;
+    bounded.unwrap_or_else(|_| Err(DriverError::timeout("the guest's agent does not answer any more")))
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -253,11 +280,13 @@ impl Hypervisor for QemuHypervisor {
     }
 
     async fn identify(&self, id: MachineId, identity: &Identity) -> Result<(), DriverError> {
-        self.driver.agent(id).await?.identify(identity).await
+        let mut agent = self.driver.agent(id).await?;
+        within(IDENTIFY_PATIENCE, agent.identify(identity)).await
     }
 
     async fn guest_run(&self, id: MachineId, command: &GuestCommand) -> Result<CommandOutput, DriverError> {
-        self.driver.agent(id).await?.run(command).await
+        let mut agent = self.driver.agent(id).await?;
+        within(command.deadline.saturating_add(RUN_GRACE), agent.run(command)).await
     }
 
     async fn console_log(&self, id: MachineId, bytes: u64) -> Result<Vec<u8>, DriverError> {
@@ -294,10 +323,7 @@ async fn guest_facts(running: &Running, patience: Duration) -> Result<GuestFacts
     let ours = running.home.socket(AGENT_SOCKET).map_err(|error| failed(&error))?;
     let theirs = running.home.socket(GUEST_AGENT_SOCKET).map_err(|error| failed(&error))?;
     let ask_ours = async { AgentLink::connect(&ours.path, patience).await?.facts(patience).await };
-    let ask_ours = async {
-        let bounded = tokio::time::timeout(patience, ask_ours).await;
-        bounded.unwrap_or_else(|_| Err(DriverError::timeout("no agent answers in the guest")))
-    };
+    let ask_ours = within(patience, ask_ours);
     let ask_theirs = guest_agent::facts(&theirs.path, patience);
     let both = async {
         tokio::pin!(ask_ours, ask_theirs);

@@ -105,7 +105,8 @@ impl Home {
         self.file(PID).exists()
     }
 
-    fn recorded_pid(&self) -> Option<(u32, u64)> {
+    /// Pid and start time as written down.
+    pub(super) fn recorded_pid(&self) -> Option<(u32, u64)> {
         let bytes = read_bounded(&self.file(PID)).ok()?;
         let text = String::from_utf8(bytes).ok()?;
         let (pid, started) = text.trim().split_once(' ')?;
@@ -276,7 +277,6 @@ mod tests {
             assert!(short.path.as_os_str().len() <= 107);
             std::os::unix::net::UnixListener::bind(&short.path).unwrap()
         };
-        std::os::unix::net::UnixStream::connect(home.socket(QMP_SOCKET).unwrap().path.as_path()).unwrap_err();
         let held = home.socket(QMP_SOCKET).unwrap();
         std::os::unix::net::UnixStream::connect(&held.path).unwrap();
     }

@@ -54,8 +54,7 @@ impl Driver {
         let ports = self.take_ports(spec)?;
         let launched = self.launch_with(spec, probed, ports.clone()).await;
         if launched.is_err() {
-            let mut taken = locked(&self.ports);
-            ports.iter().flatten().for_each(|port| _ = taken.remove(port));
+            self.release_ports(&ports);
         }
         launched
     }

@@ -202,6 +202,45 @@ async fn a_killed_process_is_off_with_a_reason_and_starts_again() {
 }
 
 #[tokio::test]
+async fn a_process_whose_directory_has_gone_is_seen_and_can_be_ended() {
+    let Some(world) = World::new() else { return };
+    let first = world.hypervisor();
+    let spec = empty_machine(1);
+    let pid = first.start(&spec).await.unwrap().pid;
+    drop(first);
+    std::fs::remove_dir_all(world.machines().join(spec.id.to_string())).unwrap();
+    let second = world.hypervisor();
+    let seen = second.adopt().await.unwrap();
+    assert_eq!((seen[0].id, seen[0].observed, seen[0].pid), (spec.id, Observed::Unknown, pid));
+    second.power_off(spec.id).await.unwrap();
+    assert!(world.processes().is_empty());
+    assert!(second.sightings().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn off_and_on_again_in_quick_succession_never_meets_the_last_process() {
+    let Some(world) = World::new() else { return };
+    let hypervisor = world.hypervisor();
+    let mut spec = machine_with(&world, POWER_OFF);
+    for generation in 1..=6 {
+        spec.generation = generation;
+        let started = hypervisor.start(&spec).await.unwrap();
+        assert_eq!(started.generation, generation);
+        if generation % 2 == 0 {
+            hypervisor.power_off(spec.id).await.unwrap();
+        } else {
+            // The guest turns itself off; the next start comes as soon as that can be seen.
+            until("off", async || {
+                let seen = hypervisor.observe(spec.id).await.unwrap();
+                (seen.observed == Observed::Off).then_some(())
+            })
+            .await;
+        }
+    }
+    end(&hypervisor, &world, spec.id).await;
+}
+
+#[tokio::test]
 async fn consoles_open_and_the_log_stays_small() {
     let Some(world) = World::new() else { return };
     let accelerator = Some(("tcg".to_owned(), "qemu64".to_owned()));
@@ -215,6 +254,8 @@ async fn consoles_open_and_the_log_stays_small() {
     assert_eq!(&greeting, b"RFB ");
     let mut serial = hypervisor.console(spec.id, Console::Serial).await.unwrap();
     until("an x", async || (serial.read_u8().await.unwrap() == b'x').then_some(())).await;
+    // A client that does not read holds up the guest's serial line, and with it the log.
+    drop(serial);
     let log = world.machines().join(spec.id.to_string()).join(CONSOLE_LOG);
     let mut largest = 0;
     until("a shorter log", async || {
