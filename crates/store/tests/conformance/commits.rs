@@ -109,6 +109,7 @@ fn template(key: u128, name: &str, version: i64) -> Document {
         ("state", "present".into()),
         ("owner", id(1).into()),
         ("storage", id(1).into()),
+        ("task", Value::Null),
         ("created_at", 0.into()),
     ];
     document(Kind::Template, key, columns)
