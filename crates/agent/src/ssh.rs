@@ -5,8 +5,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 const KIND: &[u8] = b"ssh-ed25519";
@@ -89,9 +88,23 @@ fn string(bytes: &mut Vec<u8>, part: &[u8]) {
     bytes.extend_from_slice(part);
 }
 
-/// Which of the servers that we started is the current one.
+/// The SSH server that we keep running, on micro.
 #[derive(Debug, Default)]
-pub(crate) struct Server(Arc<AtomicU64>);
+pub(crate) struct Server(Arc<Mutex<Kept>>);
+
+#[derive(Debug, Default)]
+struct Kept {
+    /// Counts the identities; whoever keeps a server for an earlier one stops doing so.
+    turn: u64,
+    /// Its process, while it runs.
+    process: Option<i32>,
+}
+
+impl Server {
+    fn lock(&self) -> MutexGuard<'_, Kept> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// Writes the host key for every SSH server that this system has.
 pub(crate) fn write_host_key(key: &Key) -> io::Result<()> {
@@ -136,16 +149,25 @@ pub(crate) fn reload(place: Place, server: &Server) -> Option<String> {
 /// The process that a pid file names, if it still is that program.
 fn running(pid_file: &str, program: &str) -> Option<i32> {
     let process: i32 = files::text(pid_file).parse().ok().filter(|&number| number > 1)?;
-    (files::text(format!("/proc/{process}/comm")) == program).then_some(process)
+    is_running(process, program).then_some(process)
+}
+
+fn is_running(process: i32, program: &str) -> bool {
+    files::text(format!("/proc/{process}/comm")) == program
 }
 
 /// Ends dropbear. Open sessions have processes of their own and stay.
 fn dropbear_end(server: &Server) {
-    server.0.fetch_add(1, Ordering::Relaxed);
-    if let Some(process) = running(DROPBEAR_PID, "dropbear") {
+    let ours = {
+        let mut kept = server.lock();
+        kept.turn += 1;
+        kept.process
+    };
+    // One that an agent before us started is known by its file only.
+    if let Some(process) = ours.or_else(|| running(DROPBEAR_PID, "dropbear")) {
         let _ = sys::signal(process, libc::SIGTERM);
         for _ in 0..200 {
-            if running(DROPBEAR_PID, "dropbear") != Some(process) {
+            if !is_running(process, "dropbear") {
                 break;
             }
             std::thread::sleep(Duration::from_millis(5));
@@ -159,15 +181,10 @@ pub(crate) fn start(server: &Server) -> io::Result<()> {
     if !Path::new(DROPBEAR).exists() {
         return Ok(());
     }
-    let turn = server.0.load(Ordering::Relaxed);
-    let current = Arc::clone(&server.0);
+    let turn = server.lock().turn;
+    let server = Server(Arc::clone(&server.0));
     let keep = move || {
-        while current.load(Ordering::Relaxed) == turn {
-            // In the foreground, so that its end is seen; messages to the console; no passwords, ever.
-            let ended = Command::new(DROPBEAR)
-                .args(["-F", "-E", "-s", "-p", "22", "-P", DROPBEAR_PID, "-r", DROPBEAR_KEY])
-                .stdin(Stdio::null())
-                .status();
+        while let Some(ended) = dropbear_run(&server, turn) {
             if let Err(error) = ended {
                 complain(&format!("{NAME}: dropbear: {error}\n"));
             }
@@ -176,6 +193,32 @@ pub(crate) fn start(server: &Server) -> io::Result<()> {
     };
     std::thread::Builder::new().name("dropbear".into()).spawn(keep)?;
     Ok(())
+}
+
+/// Runs dropbear until it ends; none when it is no longer this turn's to run.
+fn dropbear_run(server: &Server, turn: u64) -> Option<io::Result<()>> {
+    // Held while starting, so that it cannot be overlooked when it must end.
+    let mut kept = server.lock();
+    if kept.turn != turn {
+        return None;
+    }
+    // In the foreground, so that its end is seen; messages to the console; no passwords, ever.
+    let started = Command::new(DROPBEAR)
+        .args(["-F", "-E", "-s", "-p", "22", "-P", DROPBEAR_PID, "-r", DROPBEAR_KEY])
+        .stdin(Stdio::null())
+        .spawn();
+    let mut child = match started {
+        Ok(child) => child,
+        Err(error) => return Some(Err(error)),
+    };
+    kept.process = i32::try_from(child.id()).ok();
+    drop(kept);
+    let ended = child.wait().map(drop);
+    let mut kept = server.lock();
+    if kept.process == i32::try_from(child.id()).ok() {
+        kept.process = None;
+    }
+    Some(ended)
 }
 
 #[cfg(test)]

@@ -65,6 +65,13 @@ async fn unpacked(cache: &Path, root: &Path, progress: &Progress) -> Result<(), 
     if !missing.is_empty() {
         download(cache, &missing, progress).await?;
     }
+    // What an unfinished build left there may be of another version.
+    match tokio::fs::remove_dir_all(root).await {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(super::failed(root, &error));
+        }
+        _ => {}
+    }
     for (done, package) in packages.iter().enumerate() {
         let fraction = 0.5 + 0.2 * done as f64 / packages.len() as f64;
         progress.report(fraction, &format!("unpacking {}", package.name));
@@ -180,6 +187,11 @@ fn size_of_files(directory: &Path) -> u64 {
         .sum()
 }
 
+/// The numbers in a release, so that `6.1.0-9` comes before `6.1.0-56`.
+fn numbers(release: &str) -> Vec<u64> {
+    release.split(|letter: char| !letter.is_ascii_digit()).filter_map(|digits| digits.parse().ok()).collect()
+}
+
 /// Looks for all parts in a tree; none when one is missing.
 fn find(root: &Path) -> Option<Parts> {
     let mut kernels: Vec<String> = std::fs::read_dir(root.join("boot"))
@@ -188,7 +200,7 @@ fn find(root: &Path) -> Option<Parts> {
         .filter_map(|entry| Some(entry.file_name().to_str()?.strip_prefix("vmlinuz-")?.to_owned()))
         .filter(|release| release.ends_with("-cloud-amd64"))
         .collect();
-    kernels.sort();
+    kernels.sort_by_key(|release| numbers(release));
     let (release, modules) = kernels.into_iter().rev().find_map(|release| {
         let places = [format!("lib/modules/{release}"), format!("usr/lib/modules/{release}")];
         let modules = first_existing(root, &places.each_ref().map(String::as_str))?;
@@ -206,7 +218,7 @@ fn find(root: &Path) -> Option<Parts> {
 
 #[cfg(test)]
 mod tests {
-    use super::package;
+    use super::{find, package};
 
     #[test]
     fn a_line_of_apt_is_read() {
@@ -217,5 +229,30 @@ mod tests {
         for bad in ["", "Reading package lists...", "'u' ../x.deb 1", "'u' x.tar 1", "'u' x.deb y"] {
             assert_eq!(package(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn the_newest_kernel_with_modules_is_taken() {
+        let tree = tempfile::tempdir().unwrap();
+        let root = tree.path();
+        for directory in [
+            "boot",
+            "bin",
+            "usr/sbin",
+            "lib/modules/6.1.0-9-cloud-amd64",
+            "usr/lib/modules/6.1.0-56-cloud-amd64",
+        ] {
+            std::fs::create_dir_all(root.join(directory)).unwrap();
+        }
+        for release in ["6.1.0-9-cloud-amd64", "6.1.0-56-cloud-amd64", "6.2.0-1-cloud-amd64", "7.0.0-1-amd64"]
+        {
+            std::fs::write(root.join("boot").join(format!("vmlinuz-{release}")), "").unwrap();
+        }
+        std::fs::write(root.join("bin/busybox"), "").unwrap();
+        assert!(find(root).is_none(), "there is no dropbear");
+        std::fs::write(root.join("usr/sbin/dropbear"), "").unwrap();
+        let parts = find(root).unwrap();
+        assert_eq!(parts.release, "6.1.0-56-cloud-amd64");
+        assert!(parts.modules.ends_with("usr/lib/modules/6.1.0-56-cloud-amd64"));
     }
 }
