@@ -6,6 +6,7 @@
 
 use super::qmp::Qmp;
 use super::record::{Home, StartRecord};
+use super::start::first_connection;
 use super::{Driver, Running, locked, process, stop};
 use crate::durable::{blocking, io_failed};
 use futures_util::StreamExt;
@@ -17,10 +18,11 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
-use tokio::net::UnixStream;
 
 /// A process that somebody else controls keeps us waiting this long.
 const GREETING_PATIENCE: Duration = Duration::from_secs(2);
+/// From spawn to an open monitor, on a busy host.
+const SOCKET_PATIENCE: Duration = Duration::from_secs(5);
 /// Machines looked at side by side.
 const AT_ONCE: usize = 32;
 
@@ -81,6 +83,18 @@ impl Driver {
         }
     }
 
+    /// The machine if its recorded process lives; connects to it when we are not yet.
+    pub(super) async fn reach(self: &Arc<Self>, id: MachineId) -> Result<Option<Arc<Running>>, DriverError> {
+        if let Some(running) = self.connected(id) {
+            return Ok(Some(running));
+        }
+        if !self.home(id).exists() {
+            return Ok(None);
+        }
+        let _turn = self.turn(id).await;
+        self.find_by(id, Home::recorded_process).await
+    }
+
     /// The machine if its process lives, recorded or not; connects to it when we are not yet. To be called in the
     /// machine's turn.
     pub(super) async fn find(self: &Arc<Self>, id: MachineId) -> Result<Option<Arc<Running>>, DriverError> {
@@ -117,17 +131,22 @@ impl Driver {
         record: StartRecord,
         process: Process,
     ) -> Result<Option<Arc<Running>>, DriverError> {
-        let socket = home
-            .socket(super::command_line::QMP_SOCKET)
-            .map_err(|error| io_failed("cannot reach QEMU's monitor", &error))?;
-        let stream = UnixStream::connect(&socket.path)
-            .await
-            .map_err(|error| io_failed("cannot reach QEMU's monitor", &error))?;
-        let qmp = Qmp::negotiate(stream, GREETING_PATIENCE).await?;
-        if qmp.uuid().await? != id.0 {
-            return Err(DriverError::new(DriverErrorKind::Protocol, "this is another machine's process"));
-        }
-        let status = qmp.status().await?;
+        let connecting = async {
+            // The process may have been spawned just now by a start that was given up.
+            let connection = tokio::time::timeout(SOCKET_PATIENCE, first_connection(&home)).await;
+            let stream = connection.map_err(|_| DriverError::timeout("QEMU does not open its monitor"))??;
+            let qmp = Qmp::negotiate(stream, GREETING_PATIENCE).await?;
+            if qmp.uuid().await? != id.0 {
+                return Err(DriverError::new(DriverErrorKind::Protocol, "this is another machine's process"));
+            }
+            let status = qmp.status().await?;
+            Ok((qmp, status))
+        };
+        let (qmp, status) = tokio::select! {
+            biased;
+            () = process.ended() => return Ok(None),
+            connected = connecting => connected?,
+        };
         let running = Running { id, home, record, process, qmp, ending: AtomicBool::new(false) };
         // It may have been spawned by a server that died before it could write down the pid.
         running.home.write_pid(&running.process)?;

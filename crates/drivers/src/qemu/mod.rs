@@ -113,6 +113,10 @@ impl Drop for QemuHypervisor {
     }
 }
 
+/// The right to connect to a machine's process and to change its files. File work takes a copy along: it goes on when
+/// a caller gives up, and nobody else may begin before it has ended.
+type Turn = Arc<tokio::sync::OwnedMutexGuard<()>>;
+
 /// What the tasks of the driver share.
 #[derive(Debug)]
 struct Driver {
@@ -153,9 +157,9 @@ impl Driver {
         locked(&self.machines).get(&id).filter(|running| running.process.is_alive()).cloned()
     }
 
-    /// The same for verbs that need it to be on.
-    fn powered(&self, id: MachineId) -> Result<Arc<Running>, DriverError> {
-        self.connected(id).ok_or_else(|| DriverError::refused("the machine is off"))
+    /// The machine for verbs that need it to be on.
+    async fn powered(self: &Arc<Self>, id: MachineId) -> Result<Arc<Running>, DriverError> {
+        self.reach(id).await?.ok_or_else(|| DriverError::refused("the machine is off"))
     }
 
     /// Lets go of a machine, unless its successor has taken its place already.
@@ -171,9 +175,9 @@ impl Driver {
         ports.iter().flatten().for_each(|port| _ = taken.remove(port));
     }
 
-    async fn turn(&self, id: MachineId) -> tokio::sync::OwnedMutexGuard<()> {
+    async fn turn(&self, id: MachineId) -> Turn {
         let turn = locked(&self.turns).entry(id).or_default().clone();
-        turn.lock_owned().await
+        Arc::new(turn.lock_owned().await)
     }
 
     async fn probed(&self, refresh: bool) -> Result<Probed, DriverError> {
@@ -193,8 +197,8 @@ impl Driver {
         let _ = self.events.send(HypervisorEvent { machine, what: what.into() });
     }
 
-    async fn agent(&self, id: MachineId) -> Result<AgentLink, DriverError> {
-        let running = self.powered(id)?;
+    async fn agent(self: &Arc<Self>, id: MachineId) -> Result<AgentLink, DriverError> {
+        let running = self.powered(id).await?;
         let socket =
             running.home.socket(AGENT_SOCKET).map_err(|error| io_failed("the agent's channel", &error))?;
         AgentLink::connect(&socket.path, AGENT_PATIENCE).await
@@ -251,7 +255,7 @@ impl Hypervisor for QemuHypervisor {
     }
 
     async fn shut_down(&self, id: MachineId) -> Result<(), DriverError> {
-        let Some(running) = self.driver.connected(id) else { return Ok(()) };
+        let Some(running) = self.driver.reach(id).await? else { return Ok(()) };
         running.command("system_powerdown").await
     }
 
@@ -260,15 +264,15 @@ impl Hypervisor for QemuHypervisor {
     }
 
     async fn reset(&self, id: MachineId) -> Result<(), DriverError> {
-        self.driver.powered(id)?.command("system_reset").await
+        self.driver.powered(id).await?.command("system_reset").await
     }
 
     async fn pause(&self, id: MachineId) -> Result<(), DriverError> {
-        self.driver.powered(id)?.command("stop").await
+        self.driver.powered(id).await?.command("stop").await
     }
 
     async fn resume(&self, id: MachineId) -> Result<(), DriverError> {
-        self.driver.powered(id)?.command("cont").await
+        self.driver.powered(id).await?.command("cont").await
     }
 
     async fn remove(&self, id: MachineId) -> Result<(), DriverError> {
@@ -276,7 +280,7 @@ impl Hypervisor for QemuHypervisor {
     }
 
     async fn guest_facts(&self, id: MachineId, patience: Duration) -> Result<GuestFacts, DriverError> {
-        guest_facts(&*self.driver.powered(id)?, patience).await
+        guest_facts(&*self.driver.powered(id).await?, patience).await
     }
 
     async fn identify(&self, id: MachineId, identity: &Identity) -> Result<(), DriverError> {
@@ -302,7 +306,7 @@ impl Hypervisor for QemuHypervisor {
     }
 
     async fn console(&self, id: MachineId, which: Console) -> Result<UnixStream, DriverError> {
-        let running = self.driver.powered(id)?;
+        let running = self.driver.powered(id).await?;
         let name = match which {
             Console::Serial => SERIAL_SOCKET,
             Console::Display => VNC_SOCKET,

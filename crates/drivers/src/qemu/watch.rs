@@ -81,11 +81,14 @@ async fn see_to_end(driver: &Driver, running: &Running) -> Result<(), DriverErro
         return Ok(());
     }
     // In turn, and only if the files are still those of this process: the machine may have been started again.
-    let _turn = driver.turn(running.id).await;
+    let turn = driver.turn(running.id).await;
     let recorded = (running.process.pid, running.process.started);
-    blocking(move || match home.recorded_pid() {
-        Some(pid) if pid == recorded => home.tidy().map_err(|error| io_failed("cannot tidy up", &error)),
-        _ => Ok(()),
+    blocking(move || {
+        let _turn = turn;
+        match home.recorded_pid() {
+            Some(pid) if pid == recorded => home.tidy().map_err(|error| io_failed("cannot tidy up", &error)),
+            _ => Ok(()),
+        }
     })
     .await
 }
