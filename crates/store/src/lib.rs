@@ -1,1 +1,22 @@
-//! placeholder
+//! The [`Store`](hostler_core::ports::Store) port over a database.
+//!
+//! Core hands over whole commits and never holds a transaction open; this crate makes them durable. Today the
+//! engine is SQLite ([`SqliteStore`]), compiled in. What does not depend on the engine stands apart, so that a
+//! second one can share it:
+//!
+//! * `schema`: which columns the table of each kind has; nothing else may be named in a statement
+//! * `sql`: the text of every statement that is put together at run time, and the only place allowed to do so
+//! * `filter`: core's filters and pages as SQL
+//! * `commit`: a commit as a list of statements, and what their results mean
+//! * `sqlite`: connections, the writer, the readers, the checkpointer, migrations
+//!
+//! The tests in `tests/conformance` say what any engine must do and take a `dyn Store`.
+#![warn(missing_docs)]
+
+mod commit;
+mod filter;
+mod schema;
+mod sql;
+mod sqlite;
+
+pub use sqlite::{OpenError, SqliteStore};

@@ -1,0 +1,130 @@
+-- One table for each kind of record: the key, the small integer, the version, the record as JSON (body), and the
+-- columns that lists filter and order by. crates/store/src/schema.rs names the same columns; a test compares them.
+-- Indexes end in id, because every list breaks ties by it.
+
+CREATE TABLE machine (
+    id blob NOT NULL PRIMARY KEY, number bigint NOT NULL UNIQUE, rev bigint NOT NULL, body text NOT NULL,
+    name text NOT NULL, life text NOT NULL, wanted text NOT NULL, observed text NOT NULL,
+    owner blob NOT NULL, cluster blob NOT NULL, host blob NOT NULL, template blob NOT NULL, task blob,
+    vcpus bigint NOT NULL, memory_mib bigint NOT NULL, created_at bigint NOT NULL, updated_at bigint NOT NULL
+);
+-- A machine that is gone leaves its name to the next.
+CREATE UNIQUE INDEX machine_name_taken ON machine (name) WHERE life <> 'gone';
+CREATE INDEX machine_name ON machine (name, id);
+CREATE INDEX machine_life ON machine (life, id);
+CREATE INDEX machine_observed ON machine (observed, id);
+CREATE INDEX machine_owner ON machine (owner, id);
+CREATE INDEX machine_cluster ON machine (cluster, id);
+CREATE INDEX machine_host ON machine (host, id);
+CREATE INDEX machine_template ON machine (template, id);
+
+CREATE TABLE template (
+    id blob NOT NULL PRIMARY KEY, number bigint NOT NULL UNIQUE, rev bigint NOT NULL, body text NOT NULL,
+    name text NOT NULL, version bigint NOT NULL, state text NOT NULL, owner blob NOT NULL, storage blob NOT NULL,
+    created_at bigint NOT NULL
+);
+CREATE UNIQUE INDEX template_name ON template (name, version);
+CREATE INDEX template_state ON template (state, id);
+CREATE INDEX template_owner ON template (owner, id);
+CREATE INDEX template_storage ON template (storage, id);
+
+CREATE TABLE volume (
+    id blob NOT NULL PRIMARY KEY, number bigint NOT NULL UNIQUE, rev bigint NOT NULL, body text NOT NULL,
+    name text NOT NULL, owner blob NOT NULL, storage blob NOT NULL, template blob, machine blob,
+    state text NOT NULL, size_mib bigint NOT NULL, created_at bigint NOT NULL
+);
+CREATE INDEX volume_name ON volume (name, id);
+CREATE INDEX volume_owner ON volume (owner, id);
+CREATE INDEX volume_storage ON volume (storage, id);
+CREATE INDEX volume_template ON volume (template, id);
+CREATE INDEX volume_machine ON volume (machine, id);
+CREATE INDEX volume_state ON volume (state, id);
+
+CREATE TABLE storage (
+    id blob NOT NULL PRIMARY KEY, number bigint NOT NULL UNIQUE, rev bigint NOT NULL, body text NOT NULL,
+    name text NOT NULL, host blob NOT NULL, created_at bigint NOT NULL
+);
+CREATE UNIQUE INDEX storage_name ON storage (name);
+CREATE INDEX storage_host ON storage (host, id);
+
+CREATE TABLE network (
+    id blob NOT NULL PRIMARY KEY, number bigint NOT NULL UNIQUE, rev bigint NOT NULL, body text NOT NULL,
+    name text NOT NULL, cluster blob NOT NULL, created_at bigint NOT NULL
+);
+CREATE UNIQUE INDEX network_name ON network (name);
+CREATE INDEX network_cluster ON network (cluster, id);
+
+CREATE TABLE address (
+    id blob NOT NULL PRIMARY KEY, number bigint NOT NULL UNIQUE, rev bigint NOT NULL, body text NOT NULL,
+    network blob NOT NULL, ip text NOT NULL, machine blob, owner blob NOT NULL, created_at bigint NOT NULL
+);
+CREATE UNIQUE INDEX address_ip_taken ON address (network, ip);
+CREATE INDEX address_ip ON address (ip, id);
+CREATE INDEX address_machine ON address (machine, id);
+CREATE INDEX address_owner ON address (owner, id);
+
+CREATE TABLE host (
+    id blob NOT NULL PRIMARY KEY, number bigint NOT NULL UNIQUE, rev bigint NOT NULL, body text NOT NULL,
+    name text NOT NULL, cluster blob NOT NULL, created_at bigint NOT NULL
+);
+CREATE UNIQUE INDEX host_name ON host (name);
+CREATE INDEX host_cluster ON host (cluster, id);
+
+CREATE TABLE cluster (
+    id blob NOT NULL PRIMARY KEY, number bigint NOT NULL UNIQUE, rev bigint NOT NULL, body text NOT NULL,
+    name text NOT NULL, created_at bigint NOT NULL
+);
+CREATE UNIQUE INDEX cluster_name ON cluster (name);
+
+CREATE TABLE account (
+    id blob NOT NULL PRIMARY KEY, number bigint NOT NULL UNIQUE, rev bigint NOT NULL, body text NOT NULL,
+    login text NOT NULL, email text NOT NULL, role text NOT NULL, enabled bigint NOT NULL,
+    created_at bigint NOT NULL
+);
+CREATE UNIQUE INDEX account_login ON account (login);
+CREATE UNIQUE INDEX account_email ON account (email);
+CREATE INDEX account_role ON account (role, id);
+
+CREATE TABLE token (
+    id blob NOT NULL PRIMARY KEY, number bigint NOT NULL UNIQUE, rev bigint NOT NULL, body text NOT NULL,
+    account blob NOT NULL, hash text NOT NULL, created_at bigint NOT NULL
+);
+CREATE UNIQUE INDEX token_hash ON token (hash);
+CREATE INDEX token_account ON token (account, id);
+
+-- A task has, beside its record, the lease of the worker that carries it out and the wish to cancel it. They have
+-- no version: a worker may prolong its lease while somebody else changes the record.
+CREATE TABLE task (
+    id blob NOT NULL PRIMARY KEY, number bigint NOT NULL UNIQUE, rev bigint NOT NULL, body text NOT NULL,
+    kind text NOT NULL, state text NOT NULL, open bigint NOT NULL, due bigint NOT NULL, host blob,
+    owner blob NOT NULL, subject blob NOT NULL, created_at bigint NOT NULL,
+    lease_owner text, lease_until bigint, lease_epoch bigint NOT NULL DEFAULT 0, cancel bigint NOT NULL DEFAULT 0
+);
+-- What workers look through: finished tasks, by far the most, are not in it.
+CREATE INDEX task_due ON task (due, id) WHERE open = 1;
+CREATE INDEX task_leased ON task (lease_until) WHERE lease_until IS NOT NULL;
+CREATE INDEX task_state ON task (state, id);
+CREATE INDEX task_owner ON task (owner, id);
+CREATE INDEX task_subject ON task (subject, id);
+CREATE INDEX task_kind ON task (kind, id);
+
+CREATE TABLE replay (
+    id blob NOT NULL PRIMARY KEY, number bigint NOT NULL UNIQUE, rev bigint NOT NULL, body text NOT NULL,
+    account blob NOT NULL, key text NOT NULL, created_at bigint NOT NULL
+);
+CREATE UNIQUE INDEX replay_key_taken ON replay (account, key);
+CREATE INDEX replay_key ON replay (key, id);
+CREATE INDEX replay_created_at ON replay (created_at, id);
+
+-- AUTOINCREMENT: a seq that was pruned never comes again, or a stream that resumes would miss events.
+CREATE TABLE event (
+    seq integer PRIMARY KEY AUTOINCREMENT, at bigint NOT NULL, kind text NOT NULL, change text NOT NULL,
+    subject blob NOT NULL, owner blob, body text NOT NULL
+);
+CREATE INDEX event_at ON event (at, seq);
+
+-- The next small integer of each kind. Clients of the foreign dialects expect the first account to be 3.
+CREATE TABLE counter (kind text NOT NULL PRIMARY KEY, next bigint NOT NULL);
+INSERT INTO counter (kind, next) VALUES
+    ('machine', 1), ('template', 1), ('volume', 1), ('storage', 1), ('network', 1), ('address', 1),
+    ('host', 1), ('cluster', 1), ('account', 3), ('token', 1), ('task', 1), ('replay', 1);

@@ -1,0 +1,321 @@
+//! A commit as a list of statements.
+//!
+//! A [`Plan`] is made by whoever asks for the commit, so that the writer only runs it and looks at the results.
+//! Each change of a record is one [`Part`]: one to a few statements with one block of parameters. Parts are joined
+//! to texts of several statements that reach the database in one go, because each trip to the connection's thread
+//! costs as much as a statement. Commits of the same shape share their text, and with it the prepared statements.
+
+use crate::schema::{self, Write};
+use crate::sql::{Draft, Sql};
+use hostler_core::events::NewEvent;
+use hostler_core::ids::TaskId;
+use hostler_core::ports::{Alteration, Commit, Fence, Stamp, StoreError};
+use hostler_core::record::{Document, Kind, Value};
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock, RwLock};
+use uuid::Uuid;
+
+/// At most this many parts go in one text: it bounds the parameters and the number of shapes.
+const PARTS: usize = 16;
+/// Shapes kept; commits of the program have some dozens.
+const SHAPES: usize = 512;
+
+/// What one part of a commit does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Part {
+    /// The lease must be held.
+    Hold,
+    /// The lease must be held and is given back.
+    Release,
+    /// The holder of a task is asked to cancel it.
+    Cancel,
+    /// A new record that gets the next number of its kind.
+    InsertNext(Kind),
+    /// A new record that brings its number.
+    InsertKept(Kind),
+    /// A record as it shall be.
+    Update(Kind),
+    /// A record goes.
+    Delete(Kind),
+    /// Something is told.
+    Event,
+}
+
+/// Whom a part is about, to say what went wrong and to answer.
+#[derive(Clone, Debug)]
+pub(crate) enum About {
+    /// The fence.
+    Lease(TaskId),
+    /// The task to cancel.
+    Cancel(TaskId),
+    /// A changed record, with what is known of its stamp.
+    Record(Kind, Uuid, Stamp),
+    /// An event, by its place in the commit.
+    Event(usize),
+}
+
+/// Some parts that go to the database together.
+#[derive(Debug)]
+pub(crate) struct Step {
+    /// Their texts.
+    pub(crate) shape: Arc<Shape>,
+    /// Whom each part is about.
+    pub(crate) parts: Vec<(Part, About)>,
+    /// The values of all of them.
+    pub(crate) values: Vec<Value>,
+}
+
+/// The texts of one list of parts.
+#[derive(Debug)]
+pub(crate) struct Shape {
+    /// With the beginning of a transaction: [`ALONE`] statements before the first part.
+    pub(crate) alone: Sql,
+    /// With a savepoint that takes the place of the one before: [`AMONG`] statements before the first part.
+    pub(crate) among: Sql,
+    /// The parts alone.
+    pub(crate) bare: Sql,
+}
+
+/// Statements before the parts in [`Shape::alone`].
+pub(crate) const ALONE: usize = 1;
+/// Statements before the parts in [`Shape::among`].
+pub(crate) const AMONG: usize = 2;
+
+/// A commit, ready to be run.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    /// What to run, in order.
+    pub(crate) steps: Vec<Step>,
+    /// What to tell once it is durable.
+    pub(crate) events: Vec<NewEvent>,
+}
+
+impl Plan {
+    /// The plan of this commit.
+    ///
+    /// # Errors
+    /// Failed, when a record's columns are not those of its table.
+    pub(crate) fn new(commit: Commit) -> Result<Self, StoreError> {
+        let mut drafts = Vec::with_capacity(commit.alterations.len() + commit.events.len() + 2);
+        drafts.extend(commit.fence.map(fence));
+        for alteration in commit.alterations {
+            drafts.push(match alteration {
+                Alteration::Insert(document) => insert(document)?,
+                Alteration::Update(document) => update(document)?,
+                Alteration::Delete { kind, id, rev } => delete(kind, id, rev),
+            });
+        }
+        drafts.extend(commit.cancel.map(cancel));
+        drafts.extend(commit.events.iter().enumerate().map(|(place, event)| tell(place, event)));
+        Ok(Self { steps: steps(drafts), events: commit.events })
+    }
+}
+
+type Drafted = (Part, About, Vec<Value>);
+
+fn fence(fence: Fence) -> Drafted {
+    let part = if fence.release { Part::Release } else { Part::Hold };
+    (part, About::Lease(fence.task), vec![Value::Id(fence.task.0), Value::Int(fence.epoch)])
+}
+
+fn cancel(task: TaskId) -> Drafted {
+    (Part::Cancel, About::Cancel(task), vec![Value::Id(task.0)])
+}
+
+fn insert(document: Document) -> Result<Drafted, StoreError> {
+    let Document { kind, id, number, body, columns, .. } = document;
+    let mut values = vec![Value::Id(id), Value::Text(body)];
+    let part = if number == 0 {
+        Part::InsertNext(kind)
+    } else {
+        values.push(Value::Int(number));
+        Part::InsertKept(kind)
+    };
+    values.extend(schema::values(kind, columns)?);
+    Ok((part, About::Record(kind, id, Stamp { number, rev: 1 }), values))
+}
+
+fn update(document: Document) -> Result<Drafted, StoreError> {
+    let Document { kind, id, number, rev, body, columns } = document;
+    let mut values = vec![Value::Id(id), Value::Text(body), Value::Int(rev)];
+    values.extend(schema::values(kind, columns)?);
+    Ok((Part::Update(kind), About::Record(kind, id, Stamp { number, rev: rev + 1 }), values))
+}
+
+fn delete(kind: Kind, id: Uuid, rev: i64) -> Drafted {
+    let about = About::Record(kind, id, Stamp { number: 0, rev });
+    (Part::Delete(kind), about, vec![Value::Id(id), Value::Int(rev)])
+}
+
+fn tell(place: usize, event: &NewEvent) -> Drafted {
+    let values = vec![
+        Value::Int(event.at.0),
+        Value::from(event.kind.word()),
+        Value::from(event.change.word()),
+        Value::Id(event.subject),
+        Value::from(event.owner.map(|owner| owner.0)),
+        Value::from(event.body.as_str()),
+    ];
+    (Part::Event, About::Event(place), values)
+}
+
+fn steps(drafts: Vec<Drafted>) -> Vec<Step> {
+    let mut steps = Vec::with_capacity(drafts.len() / PARTS + 1);
+    let mut drafts = drafts.into_iter().peekable();
+    while drafts.peek().is_some() {
+        let mut parts = Vec::with_capacity(PARTS);
+        let mut values = Vec::with_capacity(64);
+        for (part, about, more) in drafts.by_ref().take(PARTS) {
+            parts.push((part, about));
+            values.extend(more);
+        }
+        let key: Vec<Part> = parts.iter().map(|(part, _)| *part).collect();
+        steps.push(Step { shape: shape(&key), parts, values });
+    }
+    steps
+}
+
+/// The texts for these parts, written once.
+fn shape(parts: &[Part]) -> Arc<Shape> {
+    static KNOWN: OnceLock<RwLock<HashMap<Box<[Part]>, Arc<Shape>>>> = OnceLock::new();
+    let known = KNOWN.get_or_init(RwLock::default);
+    // A poisoned lock still guards a whole map: entries are only ever added complete, or all dropped.
+    let found = known.read().unwrap_or_else(std::sync::PoisonError::into_inner).get(parts).cloned();
+    found.unwrap_or_else(|| {
+        let write = |prefix: &'static str| {
+            let mut draft = Draft::new(prefix);
+            let mut first = 1;
+            for part in parts {
+                first += part.write(&mut draft, first);
+            }
+            draft.text()
+        };
+        let shape = Arc::new(Shape {
+            alone: write("BEGIN IMMEDIATE; "),
+            among: write("RELEASE SAVEPOINT request; SAVEPOINT request; "),
+            bare: write(""),
+        });
+        let mut known = known.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if known.len() >= SHAPES {
+            known.clear();
+        }
+        known.insert(parts.into(), Arc::clone(&shape));
+        shape
+    })
+}
+
+impl Part {
+    /// How many statements it is.
+    pub(crate) fn statements(self) -> usize {
+        match self {
+            Self::Hold | Self::Release | Self::Cancel | Self::Delete(_) | Self::Event => 1,
+            Self::InsertNext(_) | Self::InsertKept(_) => 2,
+            Self::Update(kind) => 1 + schema::groups(kind).count(),
+        }
+    }
+
+    /// Writes the statements with parameters from `first` on; answers how many parameters there are.
+    fn write(self, draft: &mut Draft, first: usize) -> usize {
+        const HELD: &str = " AND lease_owner IS NOT NULL";
+        match self {
+            Self::Hold => {
+                draft.push("SELECT cancel FROM task WHERE id = ").parameter(first);
+                draft.push(" AND lease_epoch = ").parameter(first + 1).push(HELD).push("; ");
+                2
+            }
+            Self::Release => {
+                draft
+                    .push("UPDATE task SET lease_owner = NULL, lease_until = NULL WHERE id = ")
+                    .parameter(first);
+                draft.push(" AND lease_epoch = ").parameter(first + 1).push(HELD).push(" RETURNING cancel; ");
+                2
+            }
+            Self::Cancel => {
+                draft.push("UPDATE task SET cancel = 1 WHERE id = ").parameter(first).push("; ");
+                1
+            }
+            Self::InsertNext(kind) => {
+                count_up(draft, kind);
+                draft.push("; ");
+                let used = write_insert(draft, kind, first, false);
+                draft.push(" RETURNING number; ");
+                used
+            }
+            Self::InsertKept(kind) => {
+                let used = write_insert(draft, kind, first, true);
+                let number = first + 2;
+                draft.push("; UPDATE counter SET next = ").parameter(number).push(" + 1 WHERE kind = '");
+                draft.table(kind).push("' AND next <= ").parameter(number).push("; ");
+                used
+            }
+            Self::Update(kind) => write_update(draft, kind, first),
+            Self::Delete(kind) => {
+                draft.push("DELETE FROM ").table(kind).push(" WHERE id = ").parameter(first);
+                draft.push(" AND rev = ").parameter(first + 1).push(" RETURNING number; ");
+                2
+            }
+            Self::Event => {
+                draft.push("INSERT INTO event (at, kind, change, subject, owner, body) VALUES (");
+                parameters(draft, first, 6);
+                draft.push(") RETURNING seq; ");
+                6
+            }
+        }
+    }
+}
+
+/// Takes the next number. First, so that with several writers it also locks the counter.
+fn count_up(draft: &mut Draft, kind: Kind) {
+    draft.push("UPDATE counter SET next = next + 1 WHERE kind = '").table(kind).push("'");
+}
+
+fn write_insert(draft: &mut Draft, kind: Kind, first: usize, kept: bool) -> usize {
+    let columns = schema::columns(kind);
+    let leading = if kept { 3 } else { 2 };
+    draft.push("INSERT INTO ").table(kind).push(" (id, body, number, rev");
+    for column in columns {
+        draft.push(", ").column(*column);
+    }
+    draft.push(") VALUES (");
+    parameters(draft, first, leading);
+    if !kept {
+        draft.push(", (SELECT next - 1 FROM counter WHERE kind = '").table(kind).push("')");
+    }
+    draft.push(", 1, ");
+    parameters(draft, first + leading, columns.len());
+    draft.push(")");
+    leading + columns.len()
+}
+
+fn write_update(draft: &mut Draft, kind: Kind, first: usize) -> usize {
+    let columns = schema::columns(kind);
+    let numbered = || columns.iter().zip(first + 3..);
+    draft.push("UPDATE ").table(kind).push(" SET rev = rev + 1, body = ").parameter(first + 1);
+    for (column, number) in numbered().filter(|(column, _)| column.write == Write::Always) {
+        draft.push(", ").column(*column).push(" = ").parameter(number);
+    }
+    draft.push(" WHERE id = ").parameter(first).push(" AND rev = ").parameter(first + 2).push("; ");
+    for group in schema::groups(kind) {
+        let members = || numbered().filter(|(column, _)| column.write == Write::Group(group));
+        draft.push("UPDATE ").table(kind).push(" SET ");
+        for (place, (column, number)) in members().enumerate() {
+            draft.push(if place > 0 { ", " } else { "" }).column(*column).push(" = ").parameter(number);
+        }
+        draft.push(" WHERE id = ").parameter(first).push(" AND (");
+        for (place, (column, number)) in members().enumerate() {
+            draft.push(if place > 0 { " OR " } else { "" });
+            draft.column(*column).push(" IS DISTINCT FROM ").parameter(number);
+        }
+        draft.push("); ");
+    }
+    3 + columns.len()
+}
+
+fn parameters(draft: &mut Draft, first: usize, count: usize) {
+    for number in first..first + count {
+        if number > first {
+            draft.push(", ");
+        }
+        draft.parameter(number);
+    }
+}

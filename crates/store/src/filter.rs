@@ -1,0 +1,248 @@
+//! Core's filters and pages as SQL.
+//!
+//! Core's logic has two values, SQL's has three: in SQL neither `x = 1` nor its negation holds where `x` has no
+//! value. So negation is pushed down to the comparisons, and each comparison is written so that it is true or
+//! false for every record. An ordered comparison or `Contains` with no value on either side is false.
+
+use crate::schema::{self, Column, Type};
+use crate::sql::{Bound, Draft};
+use hostler_core::ports::StoreError;
+use hostler_core::query::{Compare, Cursor, Filter, Select};
+use hostler_core::record::{Kind, Value};
+
+/// What a row of records is read as, everywhere.
+pub(crate) const DOCUMENT: &str = "SELECT id, number, rev, body FROM ";
+
+/// Statement for one page.
+pub(crate) fn page(kind: Kind, select: Select) -> Result<Bound, StoreError> {
+    let order = schema::column(kind, select.order)?;
+    let mut draft = Draft::new(DOCUMENT);
+    draft.table(kind).push(" WHERE ");
+    condition(&mut draft, kind, select.filter, true)?;
+    if let Some(cursor) = select.after {
+        draft.push(" AND ");
+        after(&mut draft, order, select.descending, cursor)?;
+    }
+    draft.push(" ORDER BY ");
+    if order.name != "id" {
+        // Without a value comes first, or last when descending. It is what SQLite does anyway; said for the others.
+        draft.column(order).push(match (order.nullable, select.descending) {
+            (false, false) => ", ",
+            (false, true) => " DESC, ",
+            (true, false) => " ASC NULLS FIRST, ",
+            (true, true) => " DESC NULLS LAST, ",
+        });
+    }
+    draft.push(if select.descending { "id DESC" } else { "id" });
+    draft.push(" LIMIT ").bind(Value::Int(select.limit.into()));
+    Ok(draft.finish())
+}
+
+/// Statement for how many match.
+pub(crate) fn count(kind: Kind, filter: Filter) -> Result<Bound, StoreError> {
+    let mut draft = Draft::new("SELECT COUNT(*) FROM ");
+    draft.table(kind).push(" WHERE ");
+    condition(&mut draft, kind, filter, true)?;
+    Ok(draft.finish())
+}
+
+/// Statement for a sum; 0 when nothing matches.
+pub(crate) fn sum(kind: Kind, name: &'static str, filter: Filter) -> Result<Bound, StoreError> {
+    let column = schema::column(kind, name)?;
+    if column.holds != Type::Int {
+        return Err(StoreError::Failed(format!("{} of {} cannot be summed", name, kind.word())));
+    }
+    let mut draft = Draft::new("SELECT CAST(COALESCE(SUM(");
+    draft.column(column).push("), 0) AS bigint) FROM ").table(kind).push(" WHERE ");
+    condition(&mut draft, kind, filter, true)?;
+    Ok(draft.finish())
+}
+
+/// The records that come after the cursor. The row comparison lets an index on `(column, id)` seek there.
+fn after(draft: &mut Draft, order: Column, descending: bool, cursor: Cursor) -> Result<(), StoreError> {
+    admit(order, &cursor.value)?;
+    let id = Value::Id(cursor.id);
+    if order.name == "id" {
+        draft.push(if descending { "id < " } else { "id > " }).bind(id);
+        return Ok(());
+    }
+    match (cursor.value, descending) {
+        (Value::Null, false) => {
+            draft.push("(").column(order).push(" IS NOT NULL OR id > ").bind(id).push(")");
+        }
+        (Value::Null, true) => {
+            draft.push("(").column(order).push(" IS NULL AND id < ").bind(id).push(")");
+        }
+        (value, false) => {
+            draft.push("(").column(order).push(", id) > (").bind_all([value, id]).push(")");
+        }
+        (value, true) => {
+            draft.push("((").column(order).push(", id) < (").bind_all([value, id]).push(")");
+            if order.nullable {
+                draft.push(" OR ").column(order).push(" IS NULL");
+            }
+            draft.push(")");
+        }
+    }
+    Ok(())
+}
+
+/// The condition, or with `holds` false its negation. One term, in parentheses where it needs them.
+fn condition(draft: &mut Draft, kind: Kind, filter: Filter, holds: bool) -> Result<(), StoreError> {
+    match filter {
+        Filter::All => {
+            draft.push(truth(holds));
+            Ok(())
+        }
+        Filter::Not(inner) => condition(draft, kind, *inner, !holds),
+        Filter::And(all) => join(draft, kind, all, holds, holds),
+        Filter::Or(any) => join(draft, kind, any, holds, !holds),
+        Filter::Is(name, compare, value) => {
+            comparison(draft, schema::column(kind, name)?, compare, value, holds)
+        }
+        Filter::In(name, values) => among(draft, schema::column(kind, name)?, values, holds),
+    }
+}
+
+/// Conditions joined by AND, or by OR. By De Morgan a negated conjunction is a disjunction of negations.
+fn join(draft: &mut Draft, kind: Kind, parts: Vec<Filter>, holds: bool, and: bool) -> Result<(), StoreError> {
+    if parts.is_empty() {
+        draft.push(truth(and));
+        return Ok(());
+    }
+    draft.push("(");
+    for (place, part) in parts.into_iter().enumerate() {
+        if place > 0 {
+            draft.push(if and { " AND " } else { " OR " });
+        }
+        condition(draft, kind, part, holds)?;
+    }
+    draft.push(")");
+    Ok(())
+}
+
+fn comparison(
+    draft: &mut Draft,
+    column: Column,
+    compare: Compare,
+    value: Value,
+    holds: bool,
+) -> Result<(), StoreError> {
+    admit(column, &value)?;
+    let (compare, holds) = match compare {
+        Compare::Ne => (Compare::Eq, !holds),
+        other => (other, holds),
+    };
+    let operator = match compare {
+        Compare::Eq | Compare::Ne => return equality(draft, column, value, holds),
+        Compare::Contains => return contains(draft, column, value, holds),
+        Compare::Lt => [" < ", " >= "],
+        Compare::Gt => [" > ", " <= "],
+        Compare::Le => [" <= ", " > "],
+        Compare::Ge => [" >= ", " < "],
+    };
+    if value == Value::Null {
+        draft.push(truth(!holds));
+    } else if holds {
+        draft.column(column).push(operator[0]).bind(value);
+    } else {
+        or_nothing(draft, column, |draft| {
+            draft.column(column).push(operator[1]).bind(value);
+        });
+    }
+    Ok(())
+}
+
+fn equality(draft: &mut Draft, column: Column, value: Value, holds: bool) -> Result<(), StoreError> {
+    draft.column(column);
+    match (value, holds) {
+        (Value::Null, true) => draft.push(" IS NULL"),
+        (Value::Null, false) => draft.push(" IS NOT NULL"),
+        (value, true) => draft.push(" = ").bind(value),
+        (value, false) if column.nullable => draft.push(" IS DISTINCT FROM ").bind(value),
+        (value, false) => draft.push(" <> ").bind(value),
+    };
+    Ok(())
+}
+
+fn contains(draft: &mut Draft, column: Column, value: Value, holds: bool) -> Result<(), StoreError> {
+    let text = match value {
+        Value::Text(text) => text,
+        Value::Null => {
+            draft.push(truth(!holds));
+            return Ok(());
+        }
+        _ => return Err(mismatch(column, &value)),
+    };
+    let mut pattern = String::with_capacity(text.len() + 2);
+    pattern.push('%');
+    for character in text.chars() {
+        if matches!(character, '%' | '_' | '\\') {
+            pattern.push('\\');
+        }
+        pattern.push(character.to_ascii_lowercase());
+    }
+    pattern.push('%');
+    // lower() for the engines whose LIKE heeds case.
+    let like = |draft: &mut Draft, operator: &'static str| {
+        draft.push("lower(").column(column).push(operator).bind(Value::Text(pattern)).push(" ESCAPE '\\'");
+    };
+    if holds {
+        like(draft, ") LIKE ");
+    } else {
+        or_nothing(draft, column, |draft| like(draft, ") NOT LIKE "));
+    }
+    Ok(())
+}
+
+fn among(draft: &mut Draft, column: Column, values: Vec<Value>, holds: bool) -> Result<(), StoreError> {
+    for value in &values {
+        admit(column, value)?;
+    }
+    let nothing = values.contains(&Value::Null);
+    let values: Vec<Value> = values.into_iter().filter(|value| *value != Value::Null).collect();
+    if values.is_empty() {
+        return if nothing {
+            equality(draft, column, Value::Null, holds)
+        } else {
+            draft.push(truth(!holds));
+            Ok(())
+        };
+    }
+    draft.push("(").column(column).push(if holds { " IN (" } else { " NOT IN (" }).bind_all(values).push(")");
+    // With the null in the list a record without a value is in it; without, the record is not in it.
+    match (nothing, holds) {
+        (true, true) | (false, false) if column.nullable => {
+            draft.push(" OR ").column(column).push(" IS NULL");
+        }
+        (true, false) => {
+            draft.push(" AND ").column(column).push(" IS NOT NULL");
+        }
+        _ => {}
+    }
+    draft.push(")");
+    Ok(())
+}
+
+/// A term that also holds where the column has no value.
+fn or_nothing(draft: &mut Draft, column: Column, term: impl FnOnce(&mut Draft)) {
+    if column.nullable {
+        draft.push("(");
+        term(draft);
+        draft.push(" OR ").column(column).push(" IS NULL)");
+    } else {
+        term(draft);
+    }
+}
+
+fn truth(holds: bool) -> &'static str {
+    if holds { "1 = 1" } else { "1 = 0" }
+}
+
+fn admit(column: Column, value: &Value) -> Result<(), StoreError> {
+    if column.admits(value) { Ok(()) } else { Err(mismatch(column, value)) }
+}
+
+fn mismatch(column: Column, value: &Value) -> StoreError {
+    StoreError::Failed(format!("{} cannot be compared with {value:?}", column.name))
+}

@@ -1,0 +1,257 @@
+//! Opening the database: what can be wrong with it, how its connections are set, migrations.
+
+use super::SqliteStore;
+use super::checkpoint::Checkpointer;
+use super::errors::{code, primary};
+use super::reads::Readers;
+use super::run;
+use super::writer::Writer;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
+use sqlx::{ConnectOptions, Error, Row, SqliteConnection};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::sync::{Mutex, Notify, broadcast, mpsc, oneshot};
+
+/// Connections that read. Two cores keep two busy; the others are for long lists that must not hold up the rest.
+const READERS: usize = 4;
+/// Requests that may wait for the writer before their callers have to wait to ask.
+const QUEUE: usize = 1024;
+/// Events a slow subscriber may be behind.
+const EVENTS: usize = 4096;
+/// How long to wait for another process that writes.
+const BUSY: Duration = Duration::from_secs(5);
+
+/// The migrations this program knows: number and text, in order, never changed once released.
+const MIGRATIONS: [(i64, &str); 1] = [(1, include_str!("../../migrations/sqlite/0001_records.sql"))];
+
+/// Why the database cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// No rights, or no such directory.
+    #[error(
+        "cannot open or create the database {}: {why}; its directory must exist and be writable by this user",
+        path.display()
+    )]
+    Denied {
+        /// The database.
+        path: PathBuf,
+        /// What the system said.
+        why: String,
+    },
+    /// Not a database, or a damaged one.
+    #[error(
+        "{} is not a database or is damaged ({why}); restore it from a backup, or move it and its -wal file away \
+         to begin with an empty one",
+        path.display()
+    )]
+    Damaged {
+        /// The database.
+        path: PathBuf,
+        /// What SQLite said.
+        why: String,
+    },
+    /// A database, but of another program.
+    #[error("{} is a database of another program; name another file", path.display())]
+    Foreign {
+        /// The database.
+        path: PathBuf,
+    },
+    /// Written by a newer hostler.
+    #[error(
+        "{} has schema {found}, but this hostler knows only up to {known}; use the newer hostler that wrote it, or \
+         restore the backup made before it",
+        path.display()
+    )]
+    Newer {
+        /// The database.
+        path: PathBuf,
+        /// Its schema.
+        found: i64,
+        /// The newest this program knows.
+        known: i64,
+    },
+    /// Another process keeps it locked.
+    #[error("the database {} is locked by another process", path.display())]
+    Locked {
+        /// The database.
+        path: PathBuf,
+    },
+    /// Anything else.
+    #[error("the database {} cannot be used: {why}", path.display())]
+    Failed {
+        /// The database.
+        path: PathBuf,
+        /// What SQLite or the system said.
+        why: String,
+    },
+}
+
+impl OpenError {
+    fn new(path: &Path, error: &Error) -> Self {
+        let path = path.to_owned();
+        let why =
+            error.as_database_error().map_or_else(|| error.to_string(), |error| error.message().to_owned());
+        match primary(error) {
+            Some(code::CANTOPEN | code::READONLY | code::PERM) => Self::Denied { path, why },
+            Some(code::NOTADB | code::CORRUPT) => Self::Damaged { path, why },
+            Some(code::BUSY | code::LOCKED) => Self::Locked { path },
+            _ => Self::Failed { path, why },
+        }
+    }
+}
+
+/// Whether commits wait for the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Care {
+    /// They do.
+    Durable,
+    /// They do not: for tests.
+    Fleeting,
+}
+
+/// A directory that goes with the store in it.
+#[derive(Debug)]
+pub(super) struct TemporaryDirectory(PathBuf);
+
+impl Drop for TemporaryDirectory {
+    fn drop(&mut self) {
+        if let Err(cause) = std::fs::remove_dir_all(&self.0) {
+            tracing::debug!(%cause, directory = %self.0.display(), "a temporary directory stays behind");
+        }
+    }
+}
+
+/// Opens a store in a new directory that goes with it.
+pub(super) async fn temporary() -> Result<SqliteStore, OpenError> {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let name = format!("hostler-store-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+    let path = std::env::temp_dir().join(name);
+    if let Err(cause) = std::fs::create_dir(&path) {
+        return Err(OpenError::Denied { path, why: cause.to_string() });
+    }
+    let directory = TemporaryDirectory(path);
+    let path = directory.0.join("hostler.db");
+    let mut store = open(&path, Care::Fleeting, None).await?;
+    store.temporary = Some(directory);
+    Ok(store)
+}
+
+/// Opens the store. `most_pages` limits the database's size, so that a test can fill it.
+pub(super) async fn open(path: &Path, care: Care, most_pages: Option<u32>) -> Result<SqliteStore, OpenError> {
+    let failed = |error: Error| OpenError::new(path, &error);
+    create(path)?;
+    let base = SqliteConnectOptions::new().filename(path).foreign_keys(false).busy_timeout(BUSY);
+    let writing = base
+        .clone()
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(if care == Care::Durable { SqliteSynchronous::Full } else { SqliteSynchronous::Off })
+        .pragma("wal_autocheckpoint", "0");
+    let mut options = writing.clone().pragma("cache_size", "-16384").statement_cache_capacity(256);
+    if let Some(pages) = most_pages {
+        options = options.pragma("max_page_count", pages.to_string());
+    }
+    let reading = base.read_only(true).pragma("cache_size", "-8192").statement_cache_capacity(128);
+
+    let mut connection = options.connect().await.map_err(failed)?;
+    migrate(&mut connection, path).await?;
+    let mut readers = Vec::with_capacity(READERS);
+    for _ in 0..READERS {
+        readers.push(reading.connect().await.map_err(failed)?);
+    }
+    let checkpoints = writing.connect().await.map_err(failed)?;
+
+    let (jobs, queue) = mpsc::channel(QUEUE);
+    let (events, _) = broadcast::channel(EVENTS);
+    let (closing, closed) = oneshot::channel();
+    let pause = Arc::new(Mutex::new(()));
+    let written = Arc::new(Notify::new());
+    let checkpointer = Checkpointer {
+        connection: checkpoints,
+        log: log_of(path),
+        written: Arc::clone(&written),
+        pause: Arc::clone(&pause),
+        closing: closed,
+    };
+    let writer = Writer { connection, options, jobs: queue, events: events.clone(), pause, written, closing };
+    let work = vec![tokio::spawn(writer.run()), tokio::spawn(checkpointer.run())];
+    Ok(SqliteStore {
+        path: path.to_owned(),
+        readers: Readers::new(readers),
+        jobs,
+        events,
+        work: Mutex::new(work),
+        temporary: None,
+    })
+}
+
+/// The write-ahead log beside a database.
+pub(super) fn log_of(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push("-wal");
+    PathBuf::from(name)
+}
+
+/// Makes the file if there is none, for this user only: it will hold hashes of passwords and tokens. SQLite gives
+/// its other files the same rights.
+fn create(path: &Path) -> Result<(), OpenError> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let mut how = std::fs::OpenOptions::new();
+    how.read(true).write(true).create(true).truncate(false).mode(0o600);
+    match how.open(path) {
+        Ok(_) => Ok(()),
+        Err(cause) => Err(OpenError::Denied { path: path.to_owned(), why: cause.to_string() }),
+    }
+}
+
+/// Brings the tables up to date.
+async fn migrate(connection: &mut SqliteConnection, path: &Path) -> Result<(), OpenError> {
+    let failed = |error: Error| OpenError::new(path, &error);
+    let known = MIGRATIONS.iter().map(|(version, _)| *version).max().unwrap_or(0);
+    if schema(connection, path).await? == known {
+        return Ok(());
+    }
+    // Asked again inside: another process may be doing the same.
+    run::command(connection, "BEGIN IMMEDIATE").await.map_err(failed)?;
+    let applied = apply(connection, path).await;
+    let end = if applied.is_ok() { "COMMIT" } else { "ROLLBACK" };
+    let ended = run::command(connection, end).await.map_err(failed);
+    applied.and(ended)
+}
+
+async fn apply(connection: &mut SqliteConnection, path: &Path) -> Result<(), OpenError> {
+    let failed = |error: Error| OpenError::new(path, &error);
+    let found = schema(connection, path).await?;
+    let version = "CREATE TABLE IF NOT EXISTS schema_version (version bigint NOT NULL PRIMARY KEY)";
+    run::command(connection, version).await.map_err(failed)?;
+    for (version, text) in MIGRATIONS.into_iter().filter(|(version, _)| *version > found) {
+        tracing::info!(version, "the database's tables are brought up to date");
+        sqlx::raw_sql(text).execute(&mut *connection).await.map_err(failed)?;
+        let note = sqlx::query("INSERT INTO schema_version (version) VALUES ($1)").bind(version);
+        note.execute(&mut *connection).await.map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// The schema of the database; 0 when it is empty.
+async fn schema(connection: &mut SqliteConnection, path: &Path) -> Result<i64, OpenError> {
+    let failed = |error: Error| OpenError::new(path, &error);
+    let tables =
+        "SELECT COUNT(*), COALESCE(SUM(name = 'schema_version'), 0) FROM sqlite_master WHERE type = 'table'";
+    let row = sqlx::query(tables).fetch_one(&mut *connection).await.map_err(failed)?;
+    let (tables, ours): (i64, i64) = (row.try_get(0).map_err(failed)?, row.try_get(1).map_err(failed)?);
+    match (tables, ours) {
+        (0, _) => return Ok(0),
+        (_, 0) => return Err(OpenError::Foreign { path: path.to_owned() }),
+        _ => {}
+    }
+    let newest = "SELECT COALESCE(MAX(version), 0) FROM schema_version";
+    let row = sqlx::query(newest).fetch_one(&mut *connection).await.map_err(failed)?;
+    let found = row.try_get(0).map_err(failed)?;
+    let known = MIGRATIONS.iter().map(|(version, _)| *version).max().unwrap_or(0);
+    if found > known {
+        return Err(OpenError::Newer { path: path.to_owned(), found, known });
+    }
+    Ok(found)
+}

@@ -1,0 +1,93 @@
+//! Running statements on a connection.
+
+use crate::sql::{Bound, Sql};
+use futures_util::TryStreamExt;
+use hostler_core::ports::StoreError;
+use hostler_core::record::{Document, Kind, Value};
+use sqlx::sqlite::{SqliteArguments, SqliteQueryResult, SqliteRow};
+use sqlx::{Arguments, Either, Error, Executor, Row, SqliteConnection};
+
+/// What one statement of several did.
+#[derive(Debug)]
+pub(super) struct Outcome {
+    /// Its first row.
+    pub(super) row: Option<SqliteRow>,
+    /// How many rows it changed.
+    pub(super) changed: u64,
+}
+
+/// Binds values.
+pub(super) fn arguments(values: Vec<Value>) -> Result<SqliteArguments, Error> {
+    let mut arguments = SqliteArguments::default();
+    arguments.reserve(values.len(), 0);
+    for value in values {
+        let added = match value {
+            Value::Null => arguments.add(None::<i64>),
+            Value::Int(value) => arguments.add(value),
+            Value::Text(value) => arguments.add(value),
+            Value::Id(value) => arguments.add(value),
+        };
+        added.map_err(Error::Encode)?;
+    }
+    Ok(arguments)
+}
+
+/// Runs a text of several statements; answers what each of them did, up to the first that failed.
+pub(super) async fn several(
+    connection: &mut SqliteConnection,
+    sql: &Sql,
+    arguments: SqliteArguments,
+    outcomes: &mut Vec<Outcome>,
+) -> Result<(), Error> {
+    let mut results = connection.fetch_many(sqlx::query_with(sql, arguments));
+    let mut first: Option<SqliteRow> = None;
+    while let Some(result) = results.try_next().await? {
+        match result {
+            Either::Right(row) => {
+                first.get_or_insert(row);
+            }
+            Either::Left(done) => {
+                outcomes
+                    .push(Outcome { row: first.take(), changed: SqliteQueryResult::rows_affected(&done) });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Runs one statement; answers its rows.
+pub(super) async fn rows(
+    connection: &mut SqliteConnection,
+    statement: Bound,
+) -> Result<Vec<SqliteRow>, Error> {
+    let arguments = arguments(statement.values)?;
+    sqlx::query_with(&statement.sql, arguments).fetch_all(connection).await
+}
+
+/// Runs one statement; answers how many rows it changed.
+pub(super) async fn changes(connection: &mut SqliteConnection, statement: Bound) -> Result<u64, Error> {
+    let arguments = arguments(statement.values)?;
+    Ok(sqlx::query_with(&statement.sql, arguments).execute(connection).await?.rows_affected())
+}
+
+/// Runs fixed text without values.
+pub(super) async fn command(connection: &mut SqliteConnection, text: &'static str) -> Result<(), Error> {
+    sqlx::query(text).execute(connection).await.map(|_| ())
+}
+
+/// The record in a row of `id, number, rev, body`.
+pub(super) fn document(kind: Kind, row: &SqliteRow) -> Result<Document, Error> {
+    Ok(Document {
+        kind,
+        id: row.try_get(0)?,
+        number: row.try_get(1)?,
+        rev: row.try_get(2)?,
+        columns: Vec::new(),
+        body: row.try_get(3)?,
+    })
+}
+
+/// A row of what the port promises could not be read.
+pub(super) fn unreadable(error: &Error) -> StoreError {
+    StoreError::Failed(format!("a row cannot be read: {error}"))
+}
