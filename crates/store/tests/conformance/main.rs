@@ -1,0 +1,85 @@
+//! What any engine behind the [`Store`] port must do.
+//!
+//! The functions in these modules take a fresh, empty `dyn Store` and nothing of the engine; `conformance!` below
+//! makes a test of each for each engine. What only concerns SQLite is in `sqlite`.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+mod commits;
+mod crowd;
+mod events;
+mod leases;
+mod lists;
+mod numbers;
+mod records;
+mod sqlite;
+
+use hostler_core::ports::Store;
+use hostler_store::SqliteStore;
+use std::sync::Arc;
+
+type Fresh = Arc<dyn Store>;
+
+async fn fresh_sqlite() -> Fresh {
+    Arc::new(SqliteStore::temporary().await.unwrap())
+}
+
+macro_rules! conformance {
+    ($fresh:ident, $engine:ident: $($module:ident { $($test:ident),* $(,)? })*) => {
+        mod $engine {
+            $(mod $module {
+                $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $test() {
+                    crate::$module::$test(crate::$fresh().await).await;
+                })*
+            })*
+        }
+    };
+}
+
+conformance!(fresh_sqlite, on_sqlite:
+    commits {
+        what_is_inserted_is_found,
+        an_update_replaces_the_record_and_counts_its_version,
+        a_deleted_record_is_gone,
+        an_empty_commit_does_nothing,
+        one_bad_alteration_undoes_the_whole_commit,
+        a_version_that_has_passed_is_stale,
+        values_that_must_be_unique_are_taken_once,
+        a_machine_that_is_gone_leaves_its_name,
+        alterations_happen_in_order,
+        a_large_commit_is_still_one,
+        columns_that_core_does_not_have_are_refused,
+    }
+    numbers {
+        numbers_are_dense_and_accounts_begin_at_three,
+        a_number_that_is_brought_is_kept_and_passed,
+        a_refused_commit_takes_no_number,
+    }
+    leases {
+        a_claim_takes_what_is_due_earliest_first,
+        a_claim_leaves_other_hosts_and_closed_tasks,
+        a_lease_that_ended_goes_to_the_next_with_a_new_epoch,
+        renewing_prolongs_and_names_what_was_lost,
+        a_lost_lease_fences_the_whole_commit,
+        a_released_lease_is_free_and_fences,
+        a_wish_to_cancel_reaches_the_holder,
+        the_next_due_task_counts_leases_and_hosts,
+    }
+    events {
+        events_come_back_in_the_order_of_commits,
+        subscribers_hear_what_is_committed_and_nothing_else,
+        pruning_forgets_the_oldest,
+    }
+    crowd {
+        sixty_four_writers_lose_no_increment,
+        a_refused_commit_does_not_sink_its_neighbours,
+        an_abandoned_commit_is_whole,
+        two_claimants_never_get_the_same_task,
+    }
+    lists {
+        the_first_of_several_is_found,
+        pages_counts_and_sums_match_the_evaluator,
+        columns_that_do_not_exist_are_refused,
+        text_is_searched_as_it_stands,
+    }
+);
