@@ -1,1 +1,3 @@
-//! placeholder
+//! The HTTP doors of hostler.
+
+pub mod native;

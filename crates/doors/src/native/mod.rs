@@ -1,0 +1,3 @@
+//! The native REST API.
+
+pub mod types;

@@ -1,0 +1,199 @@
+//! Templates, volumes and storages on the wire.
+
+use super::{ImageFormat, TemplateState, VolumeState};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+/// One version of what machines are made from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Template {
+    /// The key.
+    pub id: Uuid,
+    /// The small integer.
+    pub number: i64,
+    /// Its name; the highest ready version of a name is what the bare name means.
+    pub name: String,
+    /// Counts the builds under this name.
+    pub version: u32,
+    /// Words of the owner.
+    pub description: String,
+    /// The account whose it is.
+    pub owner: Uuid,
+    /// Where its image lies.
+    pub storage: Uuid,
+    /// Where its image came from; shown to administrators only, because it names files of the host.
+    pub source: Option<ImageSource>,
+    /// Default virtual CPUs.
+    pub vcpus: u32,
+    /// Default memory in MiB.
+    pub memory_mib: u64,
+    /// Default disk in MiB; 0 for the image's own size.
+    pub disk_mib: u64,
+    /// Where it is in its life.
+    pub state: TemplateState,
+    /// Its image, once ready.
+    pub image: Option<Image>,
+    /// Why it failed.
+    pub reason: Option<String>,
+    /// The task that holds it.
+    pub task: Option<Uuid>,
+    /// When it was asked for.
+    #[schema(format = DateTime)]
+    pub created_at: String,
+}
+
+/// What an image consists of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Image {
+    /// Whether the hypervisor loads a kernel from it; otherwise firmware boots its disk.
+    pub kernel: bool,
+    /// Virtual size of its disk in MiB; null when it has none.
+    pub disk_mib: Option<u64>,
+    /// Whether guests run our agent.
+    pub agent: bool,
+    /// Whether guests run cloud-init.
+    pub cloud_init: bool,
+    /// Bytes on disk.
+    pub bytes: u64,
+    /// SHA-256 over its files, hexadecimal.
+    pub digest: String,
+}
+
+/// Where an image comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "from", rename_all = "snake_case", deny_unknown_fields)]
+pub enum ImageSource {
+    /// Built on the host from its distribution's packages.
+    Recipe {
+        /// Name of the recipe, e.g. `micro`.
+        recipe: String,
+    },
+    /// A regular file on the host.
+    File {
+        /// Absolute path.
+        path: String,
+        /// Format that the file must have.
+        format: ImageFormat,
+        /// Largest virtual size accepted, MiB.
+        #[serde(default = "default_max_mib")]
+        max_mib: u64,
+    },
+}
+
+/// 64 GiB.
+fn default_max_mib() -> u64 {
+    64 * 1024
+}
+
+fn one() -> u32 {
+    1
+}
+
+fn half_a_gib() -> u64 {
+    512
+}
+
+/// A template to be made; a further version when the name exists.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TemplateCreate {
+    /// Its name.
+    pub name: String,
+    /// Where its image comes from.
+    pub source: ImageSource,
+    /// Words of the owner.
+    #[serde(default)]
+    pub description: String,
+    /// Default virtual CPUs; 1 when left out.
+    #[serde(default = "one")]
+    pub vcpus: u32,
+    /// Default memory in MiB; 512 when left out.
+    #[serde(default = "half_a_gib")]
+    pub memory_mib: u64,
+    /// Default disk in MiB; 0 or left out for the image's own size.
+    #[serde(default)]
+    pub disk_mib: u64,
+}
+
+/// A virtual disk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Volume {
+    /// The key.
+    pub id: Uuid,
+    /// The small integer.
+    pub number: i64,
+    /// Name for people; not unique.
+    pub name: String,
+    /// The account whose it is.
+    pub owner: Uuid,
+    /// Where it lies.
+    pub storage: Uuid,
+    /// Virtual size in MiB.
+    pub size_mib: u64,
+    /// Format of its file.
+    pub format: ImageFormat,
+    /// The template whose disk it stands on.
+    pub template: Option<Uuid>,
+    /// The machine that has it.
+    pub machine: Option<Uuid>,
+    /// Place among that machine's disks; 0 is the one it boots from.
+    pub position: u32,
+    /// Whether it goes when its machine goes.
+    pub with_machine: bool,
+    /// Where it is in its life.
+    pub state: VolumeState,
+    /// The task that holds it.
+    pub task: Option<Uuid>,
+    /// When it was asked for.
+    #[schema(format = DateTime)]
+    pub created_at: String,
+}
+
+/// An empty volume to be made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct VolumeCreate {
+    /// Name for people.
+    pub name: String,
+    /// Virtual size in MiB.
+    pub size_mib: u64,
+}
+
+/// Which machine gets a volume.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct VolumeAttach {
+    /// The machine, by id, number or name; it must be off.
+    pub machine: String,
+}
+
+/// The new size of a volume.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct VolumeGrow {
+    /// Virtual size in MiB; at least the present one.
+    pub size_mib: u64,
+}
+
+/// A place where images and volumes lie.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Storage {
+    /// The key.
+    pub id: Uuid,
+    /// The small integer.
+    pub number: i64,
+    /// Unique name.
+    pub name: String,
+    /// The host that it belongs to.
+    pub host: Uuid,
+    /// Where it is on that host; shown to administrators only.
+    pub path: Option<String>,
+    /// Size in MiB; null when this process cannot tell.
+    pub total_mib: Option<u64>,
+    /// Free in MiB; null when this process cannot tell.
+    pub free_mib: Option<u64>,
+    /// When it was added.
+    #[schema(format = DateTime)]
+    pub created_at: String,
+}

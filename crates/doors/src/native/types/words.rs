@@ -1,0 +1,163 @@
+//! Words with a fixed set of values, each the mirror of one of core's.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use utoipa::ToSchema;
+
+macro_rules! words {
+    ($($(#[$doc:meta])* $name:ident of $core:path { $($(#[$variant_doc:meta])* $variant:ident $word:literal),* $(,)? })*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
+        #[serde(rename_all = "snake_case")]
+        pub enum $name {
+            $($(#[$variant_doc])* $variant),*
+        }
+
+        impl $name {
+            /// Every value.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
+
+            /// Its word on the wire.
+            pub fn word(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $word),*
+                }
+            }
+        }
+
+        impl From<$core> for $name {
+            fn from(of: $core) -> Self {
+                use $core as Core;
+                match of {
+                    $(Core::$variant => Self::$variant),*
+                }
+            }
+        }
+
+        impl From<$name> for $core {
+            fn from(of: $name) -> Self {
+                use $core as Core;
+                match of {
+                    $($name::$variant => Core::$variant),*
+                }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(self.word())
+            }
+        }
+    )*};
+}
+
+words! {
+    /// What was promised about a machine.
+    Life of hostler_core::machines::Life {
+        /// Being made.
+        Creating "creating",
+        /// Made, usable.
+        Present "present",
+        /// Being removed.
+        Deleting "deleting",
+        /// Removed; the record is kept for a while.
+        Gone "gone",
+    }
+
+    /// The power that the owner asked for.
+    Power of hostler_core::machines::Power {
+        /// Running.
+        On "on",
+        /// Not running.
+        Off "off",
+    }
+
+    /// The power that was seen.
+    Observed of hostler_core::machines::Observed {
+        /// Guest code runs.
+        On "on",
+        /// Guest code stands still, memory is kept.
+        Paused "paused",
+        /// Nothing runs.
+        Off "off",
+        /// The host cannot tell.
+        Unknown "unknown",
+    }
+
+    /// Where a task is.
+    TaskState of hostler_core::tasks::TaskState {
+        /// Not begun.
+        Queued "queued",
+        /// Begun.
+        Running "running",
+        /// Something failed or it was cancelled; what it did is being undone.
+        Undoing "undoing",
+        /// Succeeded.
+        Done "done",
+        /// Ended without success.
+        Failed "failed",
+        /// Ended because somebody asked.
+        Cancelled "cancelled",
+    }
+
+    /// Where a template is in its life.
+    TemplateState of hostler_core::templates::TemplateState {
+        /// Its image is being made.
+        Building "building",
+        /// Machines can be made from it.
+        Ready "ready",
+        /// Its image is being removed.
+        Deleting "deleting",
+        /// Its image could not be made.
+        Failed "failed",
+    }
+
+    /// Format of a disk image.
+    ImageFormat of hostler_core::templates::ImageFormat {
+        /// Bytes as they are.
+        Raw "raw",
+        /// QEMU's copy-on-write format.
+        Qcow2 "qcow2",
+    }
+
+    /// Where a volume is in its life.
+    VolumeState of hostler_core::volumes::VolumeState {
+        /// Being made.
+        Creating "creating",
+        /// Usable.
+        Present "present",
+        /// Being removed.
+        Deleting "deleting",
+    }
+
+    /// How a network is made on a host.
+    NetworkKind of hostler_core::networks::NetworkKind {
+        /// User-mode network: every guest is alone on it, SSH comes by a forwarded port.
+        User "user",
+    }
+
+    /// What an account may do in general.
+    Role of hostler_core::access::Role {
+        /// Everything.
+        Administrator "administrator",
+        /// Own objects.
+        User "user",
+    }
+
+    /// How bad a finding is.
+    Level of hostler_core::doctor::Level {
+        /// As it should be.
+        Ok "ok",
+        /// Works, but not as it could.
+        Warning "warning",
+        /// Something does not work.
+        Problem "problem",
+    }
+}
+
+impl TaskState {
+    /// Whether there is anything left to do.
+    pub fn is_open(self) -> bool {
+        matches!(self, Self::Queued | Self::Running | Self::Undoing)
+    }
+}
