@@ -194,9 +194,20 @@ impl Core {
         documents.iter().map(R::from_document).collect()
     }
 
-    /// All records that match; for small sets only.
+    /// All records that match, read page by page.
     pub(crate) async fn all<R: Record>(&self, filter: Filter) -> Result<Vec<R>> {
-        self.select(Select::new(filter, 10_000)).await
+        const PAGE: u32 = 1000;
+        let mut all: Vec<R> = Vec::new();
+        let mut select = Select::new(filter, PAGE);
+        loop {
+            let page: Vec<R> = self.select(select.clone()).await?;
+            let last = page.len() < PAGE as usize;
+            all.extend(page);
+            select.after = all.last().map(|record| cursor_at(record, "id"));
+            if last {
+                return Ok(all);
+            }
+        }
     }
 
     pub(crate) async fn page<R: Record>(&self, ask: ListAsk) -> Result<Page<R>> {

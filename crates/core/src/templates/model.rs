@@ -166,6 +166,7 @@ impl Record for Template {
             ("state", self.state.word().into()),
             ("owner", self.owner.0.into()),
             ("storage", self.storage.0.into()),
+            ("task", self.task.map(|task| task.0).into()),
             ("created_at", self.created_at.0.into()),
         ]
     }

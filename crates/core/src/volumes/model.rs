@@ -94,6 +94,7 @@ impl Record for Volume {
             ("template", self.template.map(|id| id.0).into()),
             ("machine", self.machine.map(|id| id.0).into()),
             ("state", self.state.word().into()),
+            ("task", self.task.map(|task| task.0).into()),
             ("size_mib", i64::try_from(self.size_mib).unwrap_or(i64::MAX).into()),
             ("created_at", self.created_at.0.into()),
         ]
