@@ -27,7 +27,9 @@ pub(crate) enum Part {
     Hold,
     /// The lease must be held and is given back.
     Release,
-    /// The holder of a task is asked to cancel it.
+    /// A record must be at this version, though it is not changed.
+    Unchanged(Kind),
+    /// The holder of a task is asked to cancel it, at once.
     Cancel,
     /// A new record that gets the next number of its kind.
     InsertNext(Kind),
@@ -46,6 +48,8 @@ pub(crate) enum Part {
 pub(crate) enum About {
     /// The fence.
     Lease(TaskId),
+    /// A record that must be as it was read.
+    Unchanged(Kind, Uuid),
     /// The task to cancel.
     Cancel(TaskId),
     /// A changed record, with what is known of its stamp.
@@ -98,6 +102,7 @@ impl Plan {
     pub(crate) fn new(commit: Commit) -> Result<Self, StoreError> {
         let mut drafts = Vec::with_capacity(commit.alterations.len() + commit.events.len() + 2);
         drafts.extend(commit.fence.map(fence));
+        drafts.extend(commit.unchanged.into_iter().map(unchanged));
         for alteration in commit.alterations {
             drafts.push(match alteration {
                 Alteration::Insert(document) => insert(document)?,
@@ -116,6 +121,10 @@ type Drafted = (Part, About, Vec<Value>);
 fn fence(fence: Fence) -> Drafted {
     let part = if fence.release { Part::Release } else { Part::Hold };
     (part, About::Lease(fence.task), vec![Value::Id(fence.task.0), Value::Int(fence.epoch)])
+}
+
+fn unchanged((kind, id, rev): (Kind, Uuid, i64)) -> Drafted {
+    (Part::Unchanged(kind), About::Unchanged(kind, id), vec![Value::Id(id), Value::Int(rev)])
 }
 
 fn cancel(task: TaskId) -> Drafted {
@@ -208,7 +217,12 @@ impl Part {
     /// How many statements it is.
     pub(crate) fn statements(self) -> usize {
         match self {
-            Self::Hold | Self::Release | Self::Cancel | Self::Delete(_) | Self::Event => 1,
+            Self::Hold
+            | Self::Release
+            | Self::Unchanged(_)
+            | Self::Cancel
+            | Self::Delete(_)
+            | Self::Event => 1,
             Self::InsertNext(_) | Self::InsertKept(_) => 2,
             Self::Update(kind) => 1 + schema::groups(kind).count(),
         }
@@ -230,8 +244,13 @@ impl Part {
                 draft.push(" AND lease_epoch = ").parameter(first + 1).push(HELD).push(" RETURNING cancel; ");
                 2
             }
+            Self::Unchanged(kind) => {
+                draft.push("SELECT number FROM ").table(kind).push(" WHERE id = ").parameter(first);
+                draft.push(" AND rev = ").parameter(first + 1).push("; ");
+                2
+            }
             Self::Cancel => {
-                draft.push("UPDATE task SET cancel = 1 WHERE id = ").parameter(first).push("; ");
+                draft.push("UPDATE task SET cancel = 1, due = 0 WHERE id = ").parameter(first).push("; ");
                 1
             }
             Self::InsertNext(kind) => {

@@ -97,7 +97,7 @@ pub(crate) fn columns(kind: Kind) -> &'static [Column] {
                     id("cluster").group(0),
                     id("host").group(0),
                     id("template").group(0),
-                    id("task").nullable(),
+                    id("task").nullable().group(1),
                     int("vcpus"),
                     int("memory_mib"),
                     int("created_at"),
@@ -113,6 +113,7 @@ pub(crate) fn columns(kind: Kind) -> &'static [Column] {
                     text("state").group(0),
                     id("owner").group(0),
                     id("storage").group(0),
+                    id("task").nullable().group(1),
                     int("created_at"),
                 ]
             }
@@ -126,6 +127,7 @@ pub(crate) fn columns(kind: Kind) -> &'static [Column] {
                     id("template").nullable().group(0),
                     id("machine").nullable().group(1),
                     text("state").group(2),
+                    id("task").nullable().group(2),
                     int("size_mib"),
                     int("created_at"),
                 ]

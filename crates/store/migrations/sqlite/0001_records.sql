@@ -15,15 +15,17 @@ CREATE INDEX machine_life ON machine (life, id);
 CREATE INDEX machine_observed ON machine (observed, id);
 CREATE INDEX machine_owner ON machine (owner, id);
 CREATE INDEX machine_cluster ON machine (cluster, id);
+CREATE INDEX machine_task ON machine (task) WHERE task IS NOT NULL;
 CREATE INDEX machine_host ON machine (host, id);
 CREATE INDEX machine_template ON machine (template, id);
 
 CREATE TABLE template (
     id blob NOT NULL PRIMARY KEY, number bigint NOT NULL UNIQUE, rev bigint NOT NULL, body text NOT NULL,
     name text NOT NULL, version bigint NOT NULL, state text NOT NULL, owner blob NOT NULL, storage blob NOT NULL,
-    created_at bigint NOT NULL
+    task blob, created_at bigint NOT NULL
 );
 CREATE UNIQUE INDEX template_name ON template (name, version);
+CREATE INDEX template_task ON template (task) WHERE task IS NOT NULL;
 CREATE INDEX template_state ON template (state, id);
 CREATE INDEX template_owner ON template (owner, id);
 CREATE INDEX template_storage ON template (storage, id);
@@ -31,13 +33,14 @@ CREATE INDEX template_storage ON template (storage, id);
 CREATE TABLE volume (
     id blob NOT NULL PRIMARY KEY, number bigint NOT NULL UNIQUE, rev bigint NOT NULL, body text NOT NULL,
     name text NOT NULL, owner blob NOT NULL, storage blob NOT NULL, template blob, machine blob,
-    state text NOT NULL, size_mib bigint NOT NULL, created_at bigint NOT NULL
+    state text NOT NULL, task blob, size_mib bigint NOT NULL, created_at bigint NOT NULL
 );
 CREATE INDEX volume_name ON volume (name, id);
 CREATE INDEX volume_owner ON volume (owner, id);
 CREATE INDEX volume_storage ON volume (storage, id);
 CREATE INDEX volume_template ON volume (template, id);
 CREATE INDEX volume_machine ON volume (machine, id);
+CREATE INDEX volume_task ON volume (task) WHERE task IS NOT NULL;
 CREATE INDEX volume_state ON volume (state, id);
 
 CREATE TABLE storage (

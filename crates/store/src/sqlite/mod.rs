@@ -164,6 +164,14 @@ impl Store for SqliteStore {
         self.ask(|reply| Job::Renew { leases, until, reply }).await
     }
 
+    async fn disown(&self, worker: String) -> Result<u64, StoreError> {
+        let mut draft =
+            Draft::new("UPDATE task SET lease_owner = NULL, lease_until = NULL WHERE lease_owner = ");
+        draft.bind(Value::Text(worker));
+        let statement = draft.finish();
+        self.ask(|reply| Job::Prune { statement, reply }).await
+    }
+
     async fn next_due(&self, hosts: Vec<HostId>) -> Result<Option<Timestamp>, StoreError> {
         // A leased task can be taken once its lease has ended, which is a second, small, index.
         let mut free = Draft::new("SELECT due FROM task WHERE open = 1 AND lease_until IS NULL AND ");

@@ -36,7 +36,7 @@ pub(super) enum Job {
     Claim { statement: Bound, reply: Reply<Vec<Claimed>> },
     /// Leases to prolong.
     Renew { leases: Vec<(TaskId, i64)>, until: Timestamp, reply: Reply<Vec<TaskId>> },
-    /// Events to forget.
+    /// A statement that only counts: events to forget, leases to give up.
     Prune { statement: Bound, reply: Reply<u64> },
     /// Finish and go.
     Close,
@@ -329,6 +329,7 @@ fn read(
         About::Lease(task) => {
             committed.cancel_requested = answer()?.ok_or(StoreError::Fenced(task))? == 1;
         }
+        About::Unchanged(kind, id) => drop(answer()?.ok_or(StoreError::Stale { kind, id })?),
         About::Cancel(task) if changed == 0 => {
             return Err(StoreError::Stale { kind: Kind::Task, id: task.0 });
         }
