@@ -1,0 +1,72 @@
+//! Where things lie in the data directory. Both drivers find each other's files by these names and by nothing else.
+
+use hostler_core::ids::{MachineId, TemplateId, VolumeId};
+use hostler_core::ports::DriverError;
+use hostler_core::templates::ImageFormat;
+use std::path::{Component, Path, PathBuf};
+
+/// Name of what is unfinished: `.making-` and the key.
+pub(crate) const MAKING: &str = ".making-";
+
+/// The data directory and the names in it.
+#[derive(Clone, Debug)]
+pub(crate) struct Layout {
+    root: PathBuf,
+}
+
+impl Layout {
+    /// The directory is made absolute, so that children with another working directory find the files too.
+    pub(crate) fn new(data_dir: &Path) -> Self {
+        Self { root: std::path::absolute(data_dir).unwrap_or_else(|_| data_dir.to_owned()) }
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub(crate) fn images(&self) -> PathBuf {
+        self.root.join("images")
+    }
+
+    pub(crate) fn image(&self, template: TemplateId) -> PathBuf {
+        self.images().join(template.to_string())
+    }
+
+    pub(crate) fn volumes(&self) -> PathBuf {
+        self.root.join("volumes")
+    }
+
+    pub(crate) fn volume(&self, id: VolumeId, format: ImageFormat) -> PathBuf {
+        self.volumes().join(format!("{id}.{}", format.word()))
+    }
+
+    pub(crate) fn machines(&self) -> PathBuf {
+        self.root.join("machines")
+    }
+
+    pub(crate) fn machine(&self, id: MachineId) -> PathBuf {
+        self.machines().join(id.to_string())
+    }
+}
+
+/// Refuses a name that could lead out of its directory.
+pub(crate) fn plain_file_name(name: &str) -> Result<&str, DriverError> {
+    let mut parts = Path::new(name).components();
+    match (parts.next(), parts.next()) {
+        (Some(Component::Normal(only)), None) if only == name && !name.contains('\0') => Ok(name),
+        _ => Err(DriverError::refused(format!("{name:?} is not the plain name of a file"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_lead_elsewhere_are_refused() {
+        assert_eq!(plain_file_name("disk.qcow2").unwrap(), "disk.qcow2");
+        for bad in ["", ".", "..", "/etc/passwd", "a/b", "../a", "a/", "a\0b"] {
+            assert!(plain_file_name(bad).is_err(), "{bad:?}");
+        }
+    }
+}

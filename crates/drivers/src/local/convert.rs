@@ -1,0 +1,131 @@
+//! `qemu-img` as a child: told the format, held within limits, with nothing of ours in its environment.
+
+use crate::durable::io_failed;
+use crate::spawn::{Limits, bare_command, confine};
+use hostler_core::ports::{DriverError, DriverErrorKind, Progress};
+use hostler_core::templates::ImageFormat;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::path::Path;
+use std::process::Stdio;
+use tokio::io::{AsyncRead, AsyncReadExt};
+
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+/// Address space of a child, a generous multiple of what conversions take.
+const MEMORY: u64 = 4 * GIB;
+/// What we keep of its complaints.
+const WORDS: u64 = 4096;
+
+/// Copies an image that was inspected into a new qcow2 image. `source` is read through this very descriptor.
+pub(super) async fn convert(
+    qemu_img: &Path,
+    source: File,
+    format: ImageFormat,
+    to: &Path,
+    max_mib: u64,
+    progress: &Progress,
+) -> Result<(), DriverError> {
+    progress.report(0.0, "converting the image");
+    let arguments = ["convert", "-p", "-f", format.word(), "-O", "qcow2", "/proc/self/fd/0"].map(OsStr::new);
+    let arguments: Vec<&OsStr> = arguments.into_iter().chain([to.as_os_str()]).collect();
+    // Tables add less than an eighth, whatever the cluster size.
+    let file_bytes =
+        max_mib.saturating_mul(MIB).saturating_add(max_mib.saturating_mul(MIB / 8)).saturating_add(GIB);
+    let limits = Limits { file_bytes, memory_bytes: MEMORY, cpu_s: 4 * 3600 };
+    run(qemu_img, &arguments, Stdio::from(source), limits, |percent| {
+        progress.report(0.9 * percent / 100.0, "converting the image");
+    })
+    .await
+}
+
+/// Changes the virtual size of a volume of ours.
+pub(super) async fn resize(qemu_img: &Path, volume: &Path, bytes: u64) -> Result<(), DriverError> {
+    let size = bytes.to_string();
+    let arguments =
+        [OsStr::new("resize"), OsStr::new("-f"), OsStr::new("qcow2"), volume.as_os_str(), OsStr::new(&size)];
+    let limits = Limits { file_bytes: u64::MAX, memory_bytes: MEMORY, cpu_s: 600 };
+    run(qemu_img, &arguments, Stdio::null(), limits, |_| {}).await
+}
+
+/// Runs it to its end; killed when the caller gives up.
+async fn run(
+    qemu_img: &Path,
+    arguments: &[&OsStr],
+    stdin: Stdio,
+    limits: Limits,
+    report: impl FnMut(f64) + Send,
+) -> Result<(), DriverError> {
+    let mut command = bare_command(qemu_img);
+    command.args(arguments).current_dir("/").stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
+    confine(&mut command, limits);
+    let mut child = tokio::process::Command::from(command)
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(|error| io_failed(format!("cannot run {}", qemu_img.display()), &error))?;
+    let (output, errors) = (child.stdout.take(), child.stderr.take());
+    let ((), words, status) = tokio::join!(follow(output, report), collect(errors), child.wait());
+    let status = status.map_err(|error| io_failed("lost qemu-img", &error))?;
+    if status.success() { Ok(()) } else { Err(complaint(&words, &status.to_string())) }
+}
+
+/// `qemu-img -p` prints `    (12.34/100%)` again and again, with a carriage return between.
+async fn follow(output: Option<impl AsyncRead + Unpin>, mut report: impl FnMut(f64)) {
+    let Some(mut output) = output else { return };
+    let (mut text, mut buffer, mut last) = (String::new(), [0; 256], -1.0);
+    while let Ok(read @ 1..) = output.read(&mut buffer).await {
+        text.push_str(&String::from_utf8_lossy(&buffer[..read]));
+        if let Some(percent) = last_percent(&text).filter(|percent| *percent > last) {
+            last = percent;
+            report(percent);
+        }
+        // What follows the last carriage return may be half a number.
+        text = text.rsplit('\r').next().filter(|rest| rest.len() < 64).unwrap_or_default().to_owned();
+    }
+}
+
+fn last_percent(text: &str) -> Option<f64> {
+    let (before, _) = text.rsplit_once("/100%)")?;
+    let percent: f64 = before.rsplit_once('(')?.1.trim().parse().ok()?;
+    (0.0..=100.0).contains(&percent).then_some(percent)
+}
+
+async fn collect(errors: Option<impl AsyncRead + Unpin>) -> String {
+    let mut words = Vec::new();
+    if let Some(mut errors) = errors {
+        let _ = (&mut errors).take(WORDS).read_to_end(&mut words).await;
+        // Read on, so that it does not hang on a full pipe.
+        let _ = tokio::io::copy(&mut errors, &mut tokio::io::sink()).await;
+    }
+    String::from_utf8_lossy(&words).trim().replace('\n', "; ")
+}
+
+fn complaint(words: &str, status: &str) -> DriverError {
+    let told = if words.is_empty() { format!("qemu-img ended with {status}") } else { words.to_owned() };
+    if told.contains("No space left") || told.contains("Disk quota exceeded") {
+        return DriverError::new(DriverErrorKind::Exhausted, format!("the storage is full: {told}"));
+    }
+    if told.contains("Failed to get") && told.contains("lock") {
+        return DriverError::refused(format!("the volume is in use: {told}"));
+    }
+    DriverError::refused(told)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn progress_is_read_from_what_qemu_img_prints() {
+        assert_eq!(last_percent("    (0.00/100%)\r    (12.50/100%)\r"), Some(12.5));
+        assert_eq!(last_percent("    (12.5"), None);
+        assert_eq!(last_percent("(nan/100%)"), None);
+    }
+
+    #[test]
+    fn a_full_disk_is_told_apart() {
+        let full = "qemu-img: error while writing at byte 0: No space left on device";
+        assert_eq!(complaint(full, "").kind, DriverErrorKind::Exhausted);
+        assert_eq!(complaint("", "exit status: 1").kind, DriverErrorKind::Refused);
+    }
+}

@@ -1,0 +1,262 @@
+//! Images and volumes in directories of this host.
+//!
+//! `images/<template>/` holds a template's files and `image.json`, which says what they are; `volumes/<volume>.qcow2`
+//! is a volume, most of them overlays on a template's disk. What is being made lies beside them under a name that
+//! begins with `.making-` and gets its real name in one step, so a real name always means a whole thing.
+
+mod convert;
+mod image;
+mod inspect;
+mod overlay;
+#[cfg(test)]
+pub(crate) mod test_world;
+#[cfg(test)]
+mod tests;
+
+use crate::durable::{
+    absent_is_fine, blocking, io_failed, make_private_directory, sync_parent, write_durably,
+};
+use crate::layout::{Layout, MAKING, plain_file_name};
+use crate::spawn::resolve_binary;
+use hostler_core::ids::{StorageId, TemplateId, VolumeId};
+use hostler_core::ports::{
+    DriverError, ImageSource, Progress, Storage, StorageFacts, StorageItem, VolumeSpec,
+};
+use hostler_core::templates::{Image, ImageDisk, ImageFormat};
+use overlay::Backing;
+use std::collections::BTreeSet;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+const MIB: u64 = 1 << 20;
+
+/// What the driver needs to know.
+#[derive(Clone, Debug)]
+pub struct LocalStorageConfig {
+    /// Which storage this is.
+    pub id: StorageId,
+    /// Where images and volumes lie.
+    pub data_dir: PathBuf,
+    /// The program; a bare name is looked for in `PATH`.
+    pub qemu_img: PathBuf,
+    /// Our guest agent as a static program, to be put into templates; without it none can be built.
+    pub agent: Option<PathBuf>,
+}
+
+/// Keeps images and volumes in the data directory.
+#[derive(Debug)]
+pub struct LocalStorage {
+    id: StorageId,
+    layout: Layout,
+    qemu_img: PathBuf,
+    agent: Option<PathBuf>,
+    /// One conversion or build at a time: each takes a whole disk and a whole processor.
+    making: tokio::sync::Mutex<()>,
+}
+
+impl LocalStorage {
+    /// Removes what an earlier process left unfinished. Only one process may use a data directory.
+    pub fn new(config: LocalStorageConfig) -> Self {
+        let layout = Layout::new(&config.data_dir);
+        for directory in [layout.images(), layout.volumes()] {
+            if let Err(error) = remove_unfinished(&directory) {
+                tracing::warn!(directory = %directory.display(), %error, "cannot remove what is unfinished");
+            }
+        }
+        Self {
+            id: config.id,
+            layout,
+            qemu_img: resolve_binary(&config.qemu_img),
+            agent: config.agent,
+            making: tokio::sync::Mutex::default(),
+        }
+    }
+
+    fn volume(&self, id: VolumeId) -> PathBuf {
+        self.layout.volume(id, ImageFormat::Qcow2)
+    }
+}
+
+#[async_trait::async_trait]
+impl Storage for LocalStorage {
+    fn id(&self) -> StorageId {
+        self.id
+    }
+
+    async fn facts(&self) -> Result<StorageFacts, DriverError> {
+        let root = self.layout.root().to_owned();
+        blocking(move || facts(&root).map_err(|error| io_failed("cannot look at the storage", &error))).await
+    }
+
+    fn recipes(&self) -> Vec<String> {
+        vec!["micro".to_owned()]
+    }
+
+    async fn image_make(
+        &self,
+        template: TemplateId,
+        source: &ImageSource,
+        progress: &Progress,
+    ) -> Result<Image, DriverError> {
+        self.make_image(template, source, progress).await
+    }
+
+    async fn image_remove(&self, template: TemplateId) -> Result<(), DriverError> {
+        let layout = self.layout.clone();
+        blocking(move || {
+            let unfinished = layout.images().join(format!("{MAKING}{template}"));
+            image::discard(&unfinished)
+                .and_then(|()| image::discard(&layout.image(template)))
+                .map_err(|error| io_failed("cannot remove the image", &error))
+        })
+        .await
+    }
+
+    async fn volume_make(&self, spec: &VolumeSpec) -> Result<(), DriverError> {
+        let (layout, spec, path) = (self.layout.clone(), spec.clone(), self.volume(spec.id));
+        blocking(move || make_volume(&layout, &spec, &path)).await
+    }
+
+    async fn volume_grow(&self, id: VolumeId, size_mib: u64) -> Result<(), DriverError> {
+        let path = self.volume(id);
+        let known = path.clone();
+        let bytes = size_mib.checked_mul(MIB).ok_or_else(|| DriverError::refused("no disk is so large"))?;
+        let now = blocking(move || overlay::virtual_bytes(&mut open_volume(&known)?)).await?;
+        if bytes < now {
+            return Err(DriverError::refused(format!(
+                "the volume has {} MiB and cannot shrink to {size_mib} MiB",
+                now.div_ceil(MIB)
+            )));
+        }
+        if bytes == now {
+            return Ok(());
+        }
+        convert::resize(&self.qemu_img, &path, bytes).await
+    }
+
+    async fn volume_remove(&self, id: VolumeId) -> Result<(), DriverError> {
+        let path = self.volume(id);
+        blocking(move || {
+            absent_is_fine(std::fs::remove_file(&path))
+                .and_then(|()| absent_is_fine(sync_parent(&path)))
+                .map_err(|error| io_failed("cannot remove the volume", &error))
+        })
+        .await
+    }
+
+    async fn items(&self) -> Result<Vec<StorageItem>, DriverError> {
+        let layout = self.layout.clone();
+        blocking(move || {
+            let images = names(&layout.images())?.into_iter().filter_map(|name| {
+                let id = name.strip_prefix(MAKING).unwrap_or(&name);
+                Some(StorageItem::Image(id.parse().ok()?))
+            });
+            let volumes = names(&layout.volumes())?.into_iter().filter_map(|name| {
+                let id = name.strip_prefix(MAKING).unwrap_or(&name);
+                Some(StorageItem::Volume(id.split('.').next()?.parse().ok()?))
+            });
+            // Something and its unfinished successor are one item.
+            Ok(images.chain(volumes).collect::<BTreeSet<_>>().into_iter().collect())
+        })
+        .await
+    }
+
+    async fn volume_usage(&self, id: VolumeId) -> Result<u64, DriverError> {
+        let path = self.volume(id);
+        blocking(move || {
+            let metadata = path.symlink_metadata().map_err(|error| io_failed("the volume", &error))?;
+            Ok(metadata.blocks() * 512)
+        })
+        .await
+    }
+}
+
+fn make_volume(layout: &Layout, spec: &VolumeSpec, path: &Path) -> Result<(), DriverError> {
+    let failed = |error: io::Error| io_failed("cannot make the volume", &error);
+    if path.try_exists().map_err(failed)? {
+        return Ok(());
+    }
+    let disk = spec.backing.as_ref().and_then(|(template, image)| Some((*template, image.disk.as_ref()?)));
+    let backing = disk.map(|(template, disk)| backing(layout, template, disk, spec.size_mib)).transpose()?;
+    let bytes = spec.size_mib.checked_mul(MIB).ok_or_else(|| DriverError::refused("no disk is so large"))?;
+    let image = overlay::empty_image(bytes, backing.as_ref())?;
+    let directory = layout.volumes();
+    make_private_directory(&directory).map_err(failed)?;
+    write_durably(path, &directory.join(format!("{MAKING}{}", spec.id)), &image).map_err(failed)
+}
+
+/// The path in an overlay is relative, so that the data directory as a whole can be moved.
+fn backing(
+    layout: &Layout,
+    template: TemplateId,
+    disk: &ImageDisk,
+    size_mib: u64,
+) -> Result<Backing, DriverError> {
+    let file = plain_file_name(&disk.file)?;
+    if size_mib < disk.size_mib {
+        return Err(DriverError::refused(format!(
+            "a volume of {size_mib} MiB cannot hold the template's disk of {} MiB",
+            disk.size_mib
+        )));
+    }
+    if !layout.image(template).join(file).is_file() {
+        return Err(DriverError::gone("the template's disk is not there"));
+    }
+    Ok(Backing { path: format!("../images/{template}/{file}"), format: disk.format })
+}
+
+fn open_volume(path: &Path) -> Result<std::fs::File, DriverError> {
+    inspect::open_regular(path)
+}
+
+/// Names in a directory; none when there is no such directory yet.
+fn names(directory: &Path) -> Result<Vec<String>, DriverError> {
+    let entries = match std::fs::read_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other.map_err(|error| io_failed("cannot list the storage", &error))?,
+    };
+    Ok(entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect())
+}
+
+fn remove_unfinished(directory: &Path) -> io::Result<()> {
+    let entries = match std::fs::read_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        other => other?,
+    };
+    for entry in entries.flatten() {
+        if entry.file_name().to_str().is_some_and(|name| name.starts_with(MAKING)) {
+            image::discard(&entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+fn facts(root: &Path) -> io::Result<StorageFacts> {
+    make_private_directory(root)?;
+    let system = rustix::fs::statvfs(root)?;
+    let mib = |blocks: u64| {
+        u64::try_from((u128::from(blocks) * u128::from(system.f_frsize)) >> 20).unwrap_or(u64::MAX)
+    };
+    Ok(StorageFacts {
+        path: root.to_owned(),
+        total_mib: mib(system.f_blocks),
+        free_mib: mib(system.f_bavail),
+        fsync_us: fsync_time(root)?,
+    })
+}
+
+/// The median of a few small durable writes.
+fn fsync_time(root: &Path) -> io::Result<u64> {
+    let mut file = tempfile::tempfile_in(root)?;
+    let mut times = Vec::new();
+    for _ in 0..5 {
+        let begun = Instant::now();
+        io::Write::write_all(&mut file, &[0; 512])?;
+        file.sync_all()?;
+        times.push(begun.elapsed());
+    }
+    times.sort();
+    Ok(u64::try_from(times[times.len() / 2].as_micros()).unwrap_or(u64::MAX))
+}

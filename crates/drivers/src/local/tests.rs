@@ -1,0 +1,123 @@
+//! The storage as its callers see it, with a real `qemu-img`.
+
+use super::test_world::{qemu_img, storage};
+use super::*;
+use hostler_core::ports::DriverErrorKind;
+use std::sync::{Arc, Mutex};
+use uuid::Uuid;
+
+const TEMPLATE: TemplateId = TemplateId(Uuid::from_u128(1));
+const VOLUME: VolumeId = VolumeId(Uuid::from_u128(2));
+
+fn raw_file(directory: &Path, mib: usize) -> ImageSource {
+    let path = directory.join("given.raw");
+    std::fs::write(&path, vec![9; mib << 20]).unwrap();
+    ImageSource::File { path, format: ImageFormat::Raw, max_mib: 64 }
+}
+
+#[tokio::test]
+async fn an_image_is_imported_once_and_volumes_lie_on_it() {
+    if qemu_img().is_none() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let storage = storage(&directory.path().join("data"));
+    let source = raw_file(directory.path(), 8);
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let listener = heard.clone();
+    let progress = Progress::new(move |fraction, _| listener.lock().unwrap().push(fraction));
+    let image = storage.image_make(TEMPLATE, &source, &progress).await.unwrap();
+    assert_eq!(image.disk.as_ref().unwrap().size_mib, 8);
+    assert_eq!(image.digest.len(), 64);
+    assert!(heard.lock().unwrap().is_sorted() && *heard.lock().unwrap().last().unwrap() == 1.0);
+    assert_eq!(storage.image_make(TEMPLATE, &source, &Progress::ignored()).await.unwrap(), image);
+
+    let spec = VolumeSpec { id: VOLUME, size_mib: 16, backing: Some((TEMPLATE, image.clone())) };
+    storage.volume_make(&spec).await.unwrap();
+    storage.volume_make(&spec).await.unwrap();
+    assert!(storage.volume_usage(VOLUME).await.unwrap() < 1 << 20);
+    assert_eq!(storage.items().await.unwrap(), [StorageItem::Image(TEMPLATE), StorageItem::Volume(VOLUME)]);
+
+    storage.volume_grow(VOLUME, 32).await.unwrap();
+    storage.volume_grow(VOLUME, 32).await.unwrap();
+    let error = storage.volume_grow(VOLUME, 31).await.unwrap_err();
+    assert!(error.detail.contains("shrink"), "{error}");
+    let checked = std::process::Command::new("qemu-img")
+        .args(["check", "-q", "-f", "qcow2"])
+        .arg(storage.volume(VOLUME))
+        .status();
+    assert!(checked.unwrap().success());
+
+    let too_small = VolumeSpec { id: VolumeId(Uuid::from_u128(3)), size_mib: 4, ..spec };
+    assert_eq!(storage.volume_make(&too_small).await.unwrap_err().kind, DriverErrorKind::Refused);
+    storage.volume_remove(VOLUME).await.unwrap();
+    storage.volume_remove(VOLUME).await.unwrap();
+    storage.image_remove(TEMPLATE).await.unwrap();
+    storage.image_remove(TEMPLATE).await.unwrap();
+    assert!(storage.items().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn what_is_refused_leaves_nothing_behind() {
+    if qemu_img().is_none() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let storage = storage(&directory.path().join("data"));
+    let make = async |source: ImageSource| storage.image_make(TEMPLATE, &source, &Progress::ignored()).await;
+    let backing = Backing { path: "/etc/passwd".into(), format: ImageFormat::Raw };
+    let path = directory.path().join("evil.qcow2");
+    std::fs::write(&path, overlay::empty_image(1 << 20, Some(&backing)).unwrap()).unwrap();
+    let evil = |format| ImageSource::File { path: path.clone(), format, max_mib: 64 };
+    assert!(make(evil(ImageFormat::Qcow2)).await.unwrap_err().detail.contains("backing file"));
+    assert!(make(evil(ImageFormat::Raw)).await.unwrap_err().detail.contains("declared as raw"));
+    let mut large = raw_file(directory.path(), 8);
+    if let ImageSource::File { max_mib, .. } = &mut large {
+        *max_mib = 7;
+    }
+    assert!(make(large).await.unwrap_err().detail.contains("at most 7"));
+    // A header that passes, with tables that lie outside of the file.
+    let mut damaged = overlay::empty_image(1 << 30, None).unwrap();
+    damaged[40..48].copy_from_slice(&(1_u64 << 40).to_be_bytes());
+    std::fs::write(&path, damaged).unwrap();
+    assert_eq!(make(evil(ImageFormat::Qcow2)).await.unwrap_err().kind, DriverErrorKind::Refused);
+    let recipe = ImageSource::Recipe { recipe: "micro".into() };
+    assert!(make(recipe).await.unwrap_err().detail.contains("agent"));
+    assert!(storage.items().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn what_a_dead_process_left_unfinished_is_listed_and_removed_at_the_next_start() {
+    let directory = tempfile::tempdir().unwrap();
+    let first = storage(directory.path());
+    let unfinished = first.layout.images().join(format!("{MAKING}{TEMPLATE}"));
+    std::fs::create_dir_all(&unfinished).unwrap();
+    std::fs::write(unfinished.join("disk.qcow2"), "half").unwrap();
+    make_private_directory(&first.layout.volumes()).unwrap();
+    std::fs::write(first.layout.volumes().join(format!("{MAKING}{VOLUME}")), "half").unwrap();
+    assert_eq!(first.items().await.unwrap().len(), 2);
+    assert!(storage(directory.path()).items().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_missing_program_is_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let storage = LocalStorage::new(LocalStorageConfig {
+        id: StorageId(Uuid::nil()),
+        data_dir: directory.path().join("data"),
+        qemu_img: "/nowhere/qemu-img".into(),
+        agent: None,
+    });
+    let source = raw_file(directory.path(), 1);
+    let error = storage.image_make(TEMPLATE, &source, &Progress::ignored()).await.unwrap_err();
+    assert!(error.detail.contains("/nowhere/qemu-img"), "{error}");
+    assert!(storage.items().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn facts_are_plausible() {
+    let directory = tempfile::tempdir().unwrap();
+    let facts = storage(directory.path()).facts().await.unwrap();
+    assert!(facts.total_mib >= facts.free_mib && facts.free_mib > 0);
+    assert_eq!(directory.path().read_dir().unwrap().count(), 0);
+}

@@ -1,0 +1,359 @@
+//! Virtual machines as QEMU processes of this host.
+//!
+//! Each machine has a directory `machines/<uuid>/` with its sockets, logs and records, and one QEMU process that runs
+//! in it, in a session of its own: it survives this server and is found again by the next ([`find`]). The process's
+//! life: the specification becomes arguments ([`command_line`]), both are written down ([`record`]), the process is
+//! spawned ([`start`], [`process`]), controlled over QMP ([`qmp`]), watched until it ends ([`watch`]), or ended by us
+//! ([`stop`]). Nothing here remembers what was wanted: the driver acts, looks, and reports.
+
+mod command_line;
+mod find;
+mod guest_agent;
+mod probe;
+mod probe_rom;
+mod process;
+mod qmp;
+mod qmp_types;
+mod record;
+mod seed;
+mod start;
+mod stop;
+#[cfg(test)]
+pub(crate) mod test_world;
+#[cfg(test)]
+mod tests;
+mod watch;
+
+use crate::durable::{blocking, io_failed};
+use crate::guest::AgentLink;
+use crate::layout::Layout;
+use crate::spawn::resolve_binary;
+use command_line::{AGENT_SOCKET, GUEST_AGENT_SOCKET, SERIAL_SOCKET, VNC_SOCKET};
+use hostler_core::ids::{HostId, MachineId};
+use hostler_core::ports::{
+    Capabilities, CommandOutput, Console, DriverError, DriverErrorKind, GuestCommand, GuestFacts, HostFacts,
+    Hypervisor, HypervisorEvent, Identity, MachineSpec, Sighting,
+};
+use probe::Probed;
+use process::Process;
+use qmp::Qmp;
+use record::{Home, StartRecord};
+use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::net::UnixStream;
+use tokio::sync::broadcast;
+use tokio_util::sync::CancellationToken;
+
+/// How long we wait for our agent when a verb needs it now.
+const AGENT_PATIENCE: Duration = Duration::from_secs(10);
+
+/// What the driver needs to know.
+#[derive(Clone, Debug)]
+pub struct QemuConfig {
+    /// The host we act on.
+    pub host: HostId,
+    /// Where machines, images and volumes lie.
+    pub data_dir: PathBuf,
+    /// The program; a bare name is looked for in `PATH`.
+    pub binary: PathBuf,
+    /// Accelerator and CPU model to be used without trying, e.g. `("tcg", "max")`.
+    pub accelerator: Option<(String, String)>,
+    /// A machine's console log is cut down when it grows beyond this.
+    pub console_bytes: u64,
+}
+
+impl QemuConfig {
+    /// The usual settings.
+    pub fn new(host: HostId, data_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            host,
+            data_dir: data_dir.into(),
+            binary: "qemu-system-x86_64".into(),
+            accelerator: None,
+            console_bytes: 1 << 20,
+        }
+    }
+}
+
+/// Runs machines with QEMU. Dropping it lets go of the machines; they run on.
+#[derive(Debug)]
+pub struct QemuHypervisor {
+    driver: Arc<Driver>,
+}
+
+impl QemuHypervisor {
+    /// Touches nothing yet; [`Hypervisor::adopt`] is the first to look at the host.
+    pub fn new(config: QemuConfig) -> Self {
+        let driver = Driver {
+            layout: Layout::new(&config.data_dir),
+            binary: resolve_binary(&config.binary),
+            config,
+            machines: Mutex::default(),
+            turns: Mutex::default(),
+            ports: Mutex::default(),
+            probed: tokio::sync::Mutex::default(),
+            events: broadcast::Sender::new(1024),
+            closing: CancellationToken::new(),
+        };
+        Self { driver: Arc::new(driver) }
+    }
+}
+
+impl Drop for QemuHypervisor {
+    fn drop(&mut self) {
+        self.driver.closing.cancel();
+    }
+}
+
+/// What the tasks of the driver share.
+#[derive(Debug)]
+struct Driver {
+    config: QemuConfig,
+    layout: Layout,
+    binary: PathBuf,
+    /// Processes that we are connected to.
+    machines: Mutex<HashMap<MachineId, Arc<Running>>>,
+    /// Who connects to a process waits for who starts it: QEMU talks to one of them only.
+    turns: Mutex<HashMap<MachineId, Arc<tokio::sync::Mutex<()>>>>,
+    /// Loopback ports given to machines, so that two starting at once do not get the same.
+    ports: Mutex<HashSet<u16>>,
+    probed: tokio::sync::Mutex<Option<Probed>>,
+    events: broadcast::Sender<HypervisorEvent>,
+    /// Ends the tasks that watch machines.
+    closing: CancellationToken,
+}
+
+/// A process of ours with its control connection.
+#[derive(Debug)]
+struct Running {
+    id: MachineId,
+    home: Home,
+    record: StartRecord,
+    process: Process,
+    qmp: Qmp,
+    /// We or the guest asked for its end, so the end is no accident.
+    ending: AtomicBool,
+}
+
+impl Driver {
+    fn home(&self, id: MachineId) -> Home {
+        Home::new(self.layout.machine(id))
+    }
+
+    /// The machine, if we are connected to its process and it has not ended.
+    fn connected(&self, id: MachineId) -> Option<Arc<Running>> {
+        locked(&self.machines).get(&id).filter(|running| running.process.is_alive()).cloned()
+    }
+
+    /// The same for verbs that need it to be on.
+    fn powered(&self, id: MachineId) -> Result<Arc<Running>, DriverError> {
+        self.connected(id).ok_or_else(|| DriverError::refused("the machine is off"))
+    }
+
+    async fn turn(&self, id: MachineId) -> tokio::sync::OwnedMutexGuard<()> {
+        let turn = locked(&self.turns).entry(id).or_default().clone();
+        turn.lock_owned().await
+    }
+
+    async fn probed(&self, refresh: bool) -> Result<Probed, DriverError> {
+        let mut known = self.probed.lock().await;
+        match &*known {
+            Some(probed) if !refresh => Ok(probed.clone()),
+            _ => {
+                let forced = self.config.accelerator.as_ref();
+                let probed = probe::probe(&self.binary, self.layout.root(), forced, refresh).await?;
+                Ok(known.insert(probed).clone())
+            }
+        }
+    }
+
+    fn announce(&self, machine: MachineId, what: impl Into<String>) {
+        // Nobody may be listening.
+        let _ = self.events.send(HypervisorEvent { machine, what: what.into() });
+    }
+
+    async fn agent(&self, id: MachineId) -> Result<AgentLink, DriverError> {
+        let running = self.powered(id)?;
+        let socket =
+            running.home.socket(AGENT_SOCKET).map_err(|error| io_failed("the agent's channel", &error))?;
+        AgentLink::connect(&socket.path, AGENT_PATIENCE).await
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[async_trait::async_trait]
+impl Hypervisor for QemuHypervisor {
+    fn host(&self) -> HostId {
+        self.driver.config.host
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { driver: "qemu".into(), pause: true, agent: true, console_log: true, display: true }
+    }
+
+    async fn facts(&self, refresh: bool) -> Result<HostFacts, DriverError> {
+        match self.driver.probed(refresh).await {
+            Ok(probed) => Ok(host_facts(&self.driver, Some(&probed), Vec::new())),
+            Err(error) if error.kind == DriverErrorKind::Gone => {
+                Ok(host_facts(&self.driver, None, vec![format!("QEMU is not installed: {error}")]))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn adopt(&self) -> Result<Vec<Sighting>, DriverError> {
+        self.driver.sightings().await
+    }
+
+    async fn sightings(&self) -> Result<Vec<Sighting>, DriverError> {
+        self.driver.sightings().await
+    }
+
+    async fn observe(&self, id: MachineId) -> Result<Sighting, DriverError> {
+        self.driver.observe(id).await
+    }
+
+    async fn start(&self, spec: &MachineSpec) -> Result<Sighting, DriverError> {
+        self.driver.start(spec).await
+    }
+
+    async fn shut_down(&self, id: MachineId) -> Result<(), DriverError> {
+        let Some(running) = self.driver.connected(id) else { return Ok(()) };
+        running.command("system_powerdown").await
+    }
+
+    async fn power_off(&self, id: MachineId) -> Result<(), DriverError> {
+        self.driver.power_off(id).await
+    }
+
+    async fn reset(&self, id: MachineId) -> Result<(), DriverError> {
+        self.driver.powered(id)?.command("system_reset").await
+    }
+
+    async fn pause(&self, id: MachineId) -> Result<(), DriverError> {
+        self.driver.powered(id)?.command("stop").await
+    }
+
+    async fn resume(&self, id: MachineId) -> Result<(), DriverError> {
+        self.driver.powered(id)?.command("cont").await
+    }
+
+    async fn remove(&self, id: MachineId) -> Result<(), DriverError> {
+        self.driver.remove(id).await
+    }
+
+    async fn guest_facts(&self, id: MachineId, patience: Duration) -> Result<GuestFacts, DriverError> {
+        guest_facts(&*self.driver.powered(id)?, patience).await
+    }
+
+    async fn identify(&self, id: MachineId, identity: &Identity) -> Result<(), DriverError> {
+        self.driver.agent(id).await?.identify(identity).await
+    }
+
+    async fn guest_run(&self, id: MachineId, command: &GuestCommand) -> Result<CommandOutput, DriverError> {
+        self.driver.agent(id).await?.run(command).await
+    }
+
+    async fn console_log(&self, id: MachineId, bytes: u64) -> Result<Vec<u8>, DriverError> {
+        let home = self.driver.home(id);
+        let most = bytes.min(self.driver.config.console_bytes);
+        blocking(move || {
+            if !home.exists() {
+                return Err(DriverError::gone("nothing is left of the machine"));
+            }
+            home.console_tail(most).map_err(|error| io_failed("cannot read the console's log", &error))
+        })
+        .await
+    }
+
+    async fn console(&self, id: MachineId, which: Console) -> Result<UnixStream, DriverError> {
+        let running = self.driver.powered(id)?;
+        let name = match which {
+            Console::Serial => SERIAL_SOCKET,
+            Console::Display => VNC_SOCKET,
+        };
+        let failed = |error: &std::io::Error| io_failed("cannot open the console", error);
+        let socket = running.home.socket(name).map_err(|error| failed(&error))?;
+        UnixStream::connect(&socket.path).await.map_err(|error| failed(&error))
+    }
+
+    fn events(&self) -> broadcast::Receiver<HypervisorEvent> {
+        self.driver.events.subscribe()
+    }
+}
+
+/// Asks both agents at once and takes the first good answer: an image has one of them, and which is not recorded here.
+async fn guest_facts(running: &Running, patience: Duration) -> Result<GuestFacts, DriverError> {
+    let failed = |error: &std::io::Error| io_failed("the agent's channel", error);
+    let ours = running.home.socket(AGENT_SOCKET).map_err(|error| failed(&error))?;
+    let theirs = running.home.socket(GUEST_AGENT_SOCKET).map_err(|error| failed(&error))?;
+    let ask_ours = async { AgentLink::connect(&ours.path, patience).await?.facts(patience).await };
+    let ask_ours = async {
+        let bounded = tokio::time::timeout(patience, ask_ours).await;
+        bounded.unwrap_or_else(|_| Err(DriverError::timeout("no agent answers in the guest")))
+    };
+    let ask_theirs = guest_agent::facts(&theirs.path, patience);
+    let both = async {
+        tokio::pin!(ask_ours, ask_theirs);
+        tokio::select! {
+            biased;
+            answer = &mut ask_ours => match answer {
+                Ok(facts) => Ok(facts),
+                Err(error) => ask_theirs.await.map_err(|_| error),
+            },
+            answer = &mut ask_theirs => match answer {
+                Ok(facts) => Ok(facts),
+                Err(_) => ask_ours.await,
+            },
+        }
+    };
+    tokio::select! {
+        biased;
+        answer = both => answer,
+        () = running.process.ended() => Err(DriverError::refused("the machine went off")),
+    }
+}
+
+fn host_facts(driver: &Driver, probed: Option<&Probed>, mut problems: Vec<String>) -> HostFacts {
+    let accelerator = probed.and_then(|probed| probed.accelerator.clone());
+    let outcomes = probed.map(|probed| probed.outcomes.join("; ")).unwrap_or_default();
+    match &accelerator {
+        None if probed.is_some() => problems.push(format!("QEMU cannot run any guest code here: {outcomes}")),
+        Some(accelerator) if accelerator.name != "kvm" => {
+            problems.push(format!("Guests are emulated, which is slow: {}", accelerator.why));
+        }
+        _ => {}
+    }
+    if let Some(probed) = probed.filter(|probed| is_too_old(probed.version())) {
+        problems.push(format!("QEMU {} is older than 7.2, the oldest that is supported.", probed.version()));
+    }
+    problems.push(
+        "QEMU runs under this server's own user, so all machines of this host are one trust domain."
+            .to_owned(),
+    );
+    let system = rustix::system::sysinfo();
+    let memory = u128::from(system.totalram) * u128::from(system.mem_unit);
+    let uname = rustix::system::uname();
+    let kernel = || format!("{} {}", uname.release().to_string_lossy(), uname.machine().to_string_lossy());
+    tracing::debug!(host = %driver.config.host, ?accelerator, "facts of the host");
+    HostFacts {
+        version: probed.map(|probed| probed.version().to_owned()).unwrap_or_default(),
+        accelerator,
+        cpus: std::thread::available_parallelism()
+            .map_or(1, |cpus| u32::try_from(cpus.get()).unwrap_or(u32::MAX)),
+        memory_mib: u64::try_from(memory >> 20).unwrap_or(u64::MAX),
+        kernel: probed.map_or_else(kernel, |probed| probed.kernel().to_owned()),
+        problems,
+    }
+}
+
+fn is_too_old(version: &str) -> bool {
+    let mut numbers = version.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) < (7, 2)
+}

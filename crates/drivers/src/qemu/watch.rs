@@ -1,0 +1,101 @@
+//! Watching a machine from its start, or from when it was taken over, to its end.
+
+use super::command_line::CONSOLE_LOG;
+use super::qmp_types::QmpEvent;
+use super::record::QEMU_LOG;
+use super::{Driver, Running, locked, stop};
+use crate::durable::{blocking, io_failed};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::sync::broadcast::{self, error::RecvError};
+use tokio::time::MissedTickBehavior;
+
+/// How often the logs' sizes are looked at.
+const LOG_INTERVAL: Duration = Duration::from_secs(2);
+/// QEMU's own words; a guest can make it repeat them.
+const QEMU_LOG_BYTES: u64 = 256 << 10;
+/// A process whose connection broke is either just dying or no longer to be trusted.
+const DYING_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Passes on what happens to the machine, finishes a shutdown that the guest began, and keeps its logs small.
+pub(super) async fn watch(driver: Arc<Driver>, running: Arc<Running>, events: broadcast::Receiver<QmpEvent>) {
+    let watching = watch_until_ended(&driver, &running, events);
+    if driver.closing.run_until_cancelled(watching).await.is_none() {
+        return;
+    }
+    let mut machines = locked(&driver.machines);
+    if machines.get(&running.id).is_some_and(|known| Arc::ptr_eq(known, &running)) {
+        machines.remove(&running.id);
+    }
+    drop(machines);
+    let mut ports = locked(&driver.ports);
+    running.record.forwards.iter().flatten().for_each(|port| _ = ports.remove(port));
+    drop(ports);
+    driver.announce(running.id, "EXITED");
+}
+
+async fn watch_until_ended(driver: &Driver, running: &Running, mut events: broadcast::Receiver<QmpEvent>) {
+    let mut look_at_logs = tokio::time::interval(LOG_INTERVAL);
+    look_at_logs.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = running.process.ended() => break,
+            event = events.recv() => match event {
+                Ok(event) => pass_on(driver, running, &event).await,
+                // Events are hints; the state is asked for when it matters.
+                Err(RecvError::Lagged(_)) => {}
+                Err(RecvError::Closed) => break,
+            },
+            () = running.qmp.hung_up() => {
+                if tokio::time::timeout(DYING_PATIENCE, running.process.ended()).await.is_err() {
+                    tracing::warn!(machine.id = %running.id, "lost the connection to a machine that still runs");
+                    return;
+                }
+                break;
+            }
+            _ = look_at_logs.tick() => cap_logs(driver, running).await,
+        }
+    }
+    if running.ending.load(Ordering::Acquire) {
+        let home = running.home.clone();
+        let tidied = blocking(move || home.tidy().map_err(|error| io_failed("cannot tidy up", &error))).await;
+        if let Err(error) = tidied {
+            tracing::warn!(machine.id = %running.id, %error, "after the machine's end");
+        }
+    } else {
+        let words = running.home.last_words().unwrap_or_default();
+        tracing::warn!(machine.id = %running.id, words, "a QEMU process ended by itself");
+    }
+}
+
+async fn pass_on(driver: &Driver, running: &Running, event: &QmpEvent) {
+    match event.name.as_str() {
+        "SHUTDOWN" => {
+            driver.announce(running.id, "SHUTDOWN");
+            // The process waits with its memory until we have seen that the guest turned itself off.
+            if !running.ending.swap(true, Ordering::AcqRel)
+                && let Err(error) = stop::end(&running.process, Some(&running.qmp)).await
+            {
+                tracing::warn!(machine.id = %running.id, %error, "after the guest turned itself off");
+            }
+        }
+        "RESET" | "STOP" | "RESUME" | "GUEST_PANICKED" | "SUSPEND" | "WAKEUP" | "BLOCK_IO_ERROR" => {
+            driver.announce(running.id, event.name.as_str());
+        }
+        _ => {}
+    }
+}
+
+async fn cap_logs(driver: &Driver, running: &Running) {
+    let home = running.home.clone();
+    let console = driver.config.console_bytes;
+    let capped = blocking(move || {
+        home.cap_log(CONSOLE_LOG, console)
+            .and_then(|()| home.cap_log(QEMU_LOG, QEMU_LOG_BYTES))
+            .map_err(|error| io_failed("cannot shorten a log", &error))
+    });
+    if let Err(error) = capped.await {
+        tracing::warn!(machine.id = %running.id, %error, "the logs stay long");
+    }
+}
