@@ -74,7 +74,8 @@ pub struct Cursor {
     pub id: Uuid,
 }
 
-/// One page of a list. Records come ordered by `order`, then by key; those without a value come first.
+/// One page of a list. Records come ordered by `order`, then by key; those without a value come first. Descending is
+/// the exact reverse.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Select {
     /// Which records.

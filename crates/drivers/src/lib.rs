@@ -4,10 +4,8 @@
 //! [`local`] keeps images and volumes in directories of this host behind [`hostler_core::ports::Storage`].
 //! [`guest`] talks to our agent inside a guest, [`micro`] builds the smallest template there is.
 #![warn(missing_docs)]
-#![cfg_attr(test, expect(clippy::unwrap_used, reason = "a test that cannot go on should end"))]
 
 mod durable;
-mod fail;
 pub mod guest;
 mod layout;
 mod lines;
@@ -15,5 +13,3 @@ pub mod local;
 pub mod micro;
 pub mod qemu;
 mod spawn;
-
-pub use fail::fail_point;

@@ -11,6 +11,8 @@ mod chance;
 mod config;
 mod faults;
 pub mod memory;
+mod world;
 
 pub use config::{FaultConfig, FaultKind, SimConfig};
 pub use faults::{Faults, Verb};
+pub use world::{Mode, World};

@@ -44,7 +44,7 @@ pub(crate) enum Part {
 }
 
 /// Whom a part is about, to say what went wrong and to answer.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) enum About {
     /// The fence.
     Lease(TaskId),
@@ -116,6 +116,10 @@ impl Plan {
     }
 }
 
+/// Shapes by their parts.
+type Shapes = HashMap<Box<[Part]>, Arc<Shape>>;
+
+/// A part with its values.
 type Drafted = (Part, About, Vec<Value>);
 
 fn fence(fence: Fence) -> Drafted {
@@ -186,7 +190,7 @@ fn steps(drafts: Vec<Drafted>) -> Vec<Step> {
 
 /// The texts for these parts, written once.
 fn shape(parts: &[Part]) -> Arc<Shape> {
-    static KNOWN: OnceLock<RwLock<HashMap<Box<[Part]>, Arc<Shape>>>> = OnceLock::new();
+    static KNOWN: OnceLock<RwLock<Shapes>> = OnceLock::new();
     let known = KNOWN.get_or_init(RwLock::default);
     // A poisoned lock still guards a whole map: entries are only ever added complete, or all dropped.
     let found = known.read().unwrap_or_else(std::sync::PoisonError::into_inner).get(parts).cloned();
@@ -276,7 +280,7 @@ impl Part {
             Self::Event => {
                 draft.push("INSERT INTO event (at, kind, change, subject, owner, body) VALUES (");
                 parameters(draft, first, 6);
-                draft.push(") RETURNING seq; ");
+                draft.push("); ");
                 6
             }
         }

@@ -92,7 +92,7 @@ pub(crate) fn columns(kind: Kind) -> &'static [Column] {
                     text("name").group(0),
                     text("life").group(1),
                     text("wanted"),
-                    text("observed").group(2),
+                    text("observed").group(1),
                     id("owner").group(0),
                     id("cluster").group(0),
                     id("host").group(0),
@@ -126,8 +126,8 @@ pub(crate) fn columns(kind: Kind) -> &'static [Column] {
                     id("storage").group(0),
                     id("template").nullable().group(0),
                     id("machine").nullable().group(1),
-                    text("state").group(2),
-                    id("task").nullable().group(2),
+                    text("state").group(1),
+                    id("task").nullable().group(1),
                     int("size_mib"),
                     int("created_at"),
                 ]
@@ -141,7 +141,7 @@ pub(crate) fn columns(kind: Kind) -> &'static [Column] {
                     id("network").group(0),
                     text("ip").group(0),
                     id("machine").nullable().group(1),
-                    id("owner").group(2),
+                    id("owner").group(1),
                     int("created_at"),
                 ]
             }
@@ -164,7 +164,7 @@ pub(crate) fn columns(kind: Kind) -> &'static [Column] {
             &const {
                 [
                     text("kind").group(0),
-                    text("state").group(2),
+                    text("state").group(1),
                     int("open").group(1),
                     int("due").group(1),
                     id("host").nullable(),

@@ -28,6 +28,14 @@ pub(crate) struct Bound {
     pub(crate) values: Vec<Value>,
 }
 
+#[cfg(test)]
+impl Bound {
+    /// The statement that tells how the engine would run this one.
+    pub(crate) fn explained(self) -> Self {
+        Self { sql: Sql(format!("EXPLAIN QUERY PLAN {}", self.sql.0).into()), values: self.values }
+    }
+}
+
 /// A statement that is being put together.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Draft {

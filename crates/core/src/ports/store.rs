@@ -154,7 +154,7 @@ pub enum StoreError {
 ///
 /// Columns every table has: `id`, `number`, `rev`, `body`, and those of
 /// [`Record::columns`](crate::record::Record::columns). Unique: machine `name` among those whose `life` is not
-/// `gone`; template `name`+`version`; the names of the other kinds; account `login` and `email`; token `hash`;
+/// `gone`; template `name`+`version`; the names of storages, networks, hosts and clusters; account `login` and `email`; token `hash`;
 /// address `network`+`ip`; replay `account`+`key`.
 #[async_trait::async_trait]
 pub trait Store: Send + Sync {
@@ -185,7 +185,7 @@ pub trait Store: Send + Sync {
     /// any, and not leased to somebody now. Earliest due first; each lease gets the next epoch.
     async fn claim(&self, claim: Claim) -> Result<Vec<Claimed>, StoreError>;
 
-    /// Prolongs leases (task, epoch) and answers those that were lost. Also tells who was asked to cancel.
+    /// Prolongs leases (task, epoch) and answers those that were lost.
     async fn renew(&self, leases: Vec<(TaskId, i64)>, until: Timestamp) -> Result<Vec<TaskId>, StoreError>;
 
     /// Gives up every lease of a worker that is certainly dead, so that nobody waits for their end; answers how

@@ -6,6 +6,7 @@
 
 use super::qmp::Qmp;
 use super::record::{Home, StartRecord};
+use super::start::first_connection;
 use super::{Driver, Running, locked, process, stop};
 use crate::durable::{blocking, io_failed};
 use futures_util::StreamExt;
@@ -17,12 +18,16 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
-use tokio::net::UnixStream;
 
 /// A process that somebody else controls keeps us waiting this long.
 const GREETING_PATIENCE: Duration = Duration::from_secs(2);
+/// From spawn to an open monitor, on a busy host.
+const SOCKET_PATIENCE: Duration = Duration::from_secs(5);
 /// Machines looked at side by side.
 const AT_ONCE: usize = 32;
+
+/// How a machine's process is looked for.
+type Search = fn(&Home, MachineId) -> std::io::Result<Option<Process>>;
 
 impl Driver {
     /// Everything of ours on this host. Processes not yet connected to are taken over.
@@ -36,7 +41,12 @@ impl Driver {
         .await?;
         let strays = processes.iter().filter(|(id, _)| !kept.contains(id)).map(|(id, pid)| stray(*id, *pid));
         let mut sightings: Vec<Sighting> = strays.collect();
-        let looking = futures_util::stream::iter(kept).map(|id| async move { (id, self.observe(id).await) });
+        let alive: BTreeSet<MachineId> = processes.iter().map(|(id, _)| *id).collect();
+        let looking = futures_util::stream::iter(kept).map(|id| {
+            // Only what was seen alive is worth a search; another search for each that is off would take long.
+            let search = if alive.contains(&id) { Home::process } else { Home::recorded_process };
+            async move { (id, self.look(id, search).await) }
+        });
         let mut looks = looking.buffer_unordered(AT_ONCE);
         while let Some((id, look)) = looks.next().await {
             match look {
@@ -52,11 +62,18 @@ impl Driver {
 
     /// One machine, as it is now.
     pub(super) async fn observe(self: &Arc<Self>, id: MachineId) -> Result<Sighting, DriverError> {
+        self.look(id, Home::recorded_process).await
+    }
+
+    async fn look(self: &Arc<Self>, id: MachineId, search: Search) -> Result<Sighting, DriverError> {
         if let Some(running) = self.connected(id) {
             return Ok(running.sighting().await);
         }
+        if !self.home(id).exists() {
+            return Err(nothing_left());
+        }
         let _turn = self.turn(id).await;
-        match self.find(id).await {
+        match self.find_by(id, search).await {
             Ok(Some(running)) => Ok(running.sighting().await),
             Ok(None) => self.what_is_left(id).await,
             Err(error) => {
@@ -66,8 +83,29 @@ impl Driver {
         }
     }
 
-    /// The machine if its process lives; connects to it when we are not yet. To be called in the machine's turn.
+    /// The machine if its recorded process lives; connects to it when we are not yet.
+    pub(super) async fn reach(self: &Arc<Self>, id: MachineId) -> Result<Option<Arc<Running>>, DriverError> {
+        if let Some(running) = self.connected(id) {
+            return Ok(Some(running));
+        }
+        if !self.home(id).exists() {
+            return Ok(None);
+        }
+        let _turn = self.turn(id).await;
+        self.find_by(id, Home::recorded_process).await
+    }
+
+    /// The machine if its process lives, recorded or not; connects to it when we are not yet. To be called in the
+    /// machine's turn.
     pub(super) async fn find(self: &Arc<Self>, id: MachineId) -> Result<Option<Arc<Running>>, DriverError> {
+        self.find_by(id, Home::process).await
+    }
+
+    async fn find_by(
+        self: &Arc<Self>,
+        id: MachineId,
+        search: Search,
+    ) -> Result<Option<Arc<Running>>, DriverError> {
         if let Some(running) = self.connected(id) {
             return Ok(Some(running));
         }
@@ -75,7 +113,7 @@ impl Driver {
         let found = blocking(move || {
             let Some(record) = home.start() else { return Ok(None) };
             let process =
-                home.process(id).map_err(|error| io_failed("cannot look for the process", &error))?;
+                search(&home, id).map_err(|error| io_failed("cannot look for the process", &error))?;
             Ok(process.map(|process| (home, record, process)))
         })
         .await?;
@@ -93,17 +131,22 @@ impl Driver {
         record: StartRecord,
         process: Process,
     ) -> Result<Option<Arc<Running>>, DriverError> {
-        let socket = home
-            .socket(super::command_line::QMP_SOCKET)
-            .map_err(|error| io_failed("cannot reach QEMU's monitor", &error))?;
-        let stream = UnixStream::connect(&socket.path)
-            .await
-            .map_err(|error| io_failed("cannot reach QEMU's monitor", &error))?;
-        let qmp = Qmp::negotiate(stream, GREETING_PATIENCE).await?;
-        if qmp.uuid().await? != id.0 {
-            return Err(DriverError::new(DriverErrorKind::Protocol, "this is another machine's process"));
-        }
-        let status = qmp.status().await?;
+        let connecting = async {
+            // The process may have been spawned just now by a start that was given up.
+            let connection = tokio::time::timeout(SOCKET_PATIENCE, first_connection(&home)).await;
+            let stream = connection.map_err(|_| DriverError::timeout("QEMU does not open its monitor"))??;
+            let qmp = Qmp::negotiate(stream, GREETING_PATIENCE).await?;
+            if qmp.uuid().await? != id.0 {
+                return Err(DriverError::new(DriverErrorKind::Protocol, "this is another machine's process"));
+            }
+            let status = qmp.status().await?;
+            Ok((qmp, status))
+        };
+        let (qmp, status) = tokio::select! {
+            biased;
+            () = process.ended() => return Ok(None),
+            connected = connecting => connected?,
+        };
         let running = Running { id, home, record, process, qmp, ending: AtomicBool::new(false) };
         // It may have been spawned by a server that died before it could write down the pid.
         running.home.write_pid(&running.process)?;
@@ -131,7 +174,7 @@ impl Driver {
         let home = self.home(id);
         blocking(move || {
             if !home.exists() {
-                return Err(DriverError::gone("nothing is left of the machine"));
+                return Err(nothing_left());
             }
             let reason = home.has_pid().then(|| match home.last_words() {
                 Some(words) => format!("the QEMU process ended by itself: {words}"),
@@ -183,6 +226,10 @@ fn power_of(status: &str) -> (Observed, Option<String>) {
         | "save-vm" | "restore-vm" | "finish-migrate" => (Observed::Paused, None),
         other => (Observed::Unknown, Some(format!("QEMU says {other:.40}"))),
     }
+}
+
+fn nothing_left() -> DriverError {
+    DriverError::gone("nothing is left of the machine")
 }
 
 /// A process of a machine whose directory has gone.

@@ -50,6 +50,11 @@ use tokio_util::sync::CancellationToken;
 /// How long we wait for our agent when a verb needs it now.
 const AGENT_PATIENCE: Duration = Duration::from_secs(10);
 
+/// How long a guest may take to take its identity; making a few files under emulation.
+const IDENTIFY_PATIENCE: Duration = Duration::from_secs(30);
+/// The agent ends a command at its deadline; what it has to say about that takes a moment more.
+const RUN_GRACE: Duration = Duration::from_secs(10);
+
 /// What the driver needs to know.
 #[derive(Clone, Debug)]
 pub struct QemuConfig {
@@ -108,6 +113,10 @@ impl Drop for QemuHypervisor {
     }
 }
 
+/// The right to connect to a machine's process and to change its files. File work takes a copy along: it goes on when
+/// a caller gives up, and nobody else may begin before it has ended.
+type Turn = Arc<tokio::sync::OwnedMutexGuard<()>>;
+
 /// What the tasks of the driver share.
 #[derive(Debug)]
 struct Driver {
@@ -148,14 +157,27 @@ impl Driver {
         locked(&self.machines).get(&id).filter(|running| running.process.is_alive()).cloned()
     }
 
-    /// The same for verbs that need it to be on.
-    fn powered(&self, id: MachineId) -> Result<Arc<Running>, DriverError> {
-        self.connected(id).ok_or_else(|| DriverError::refused("the machine is off"))
+    /// The machine for verbs that need it to be on.
+    async fn powered(self: &Arc<Self>, id: MachineId) -> Result<Arc<Running>, DriverError> {
+        self.reach(id).await?.ok_or_else(|| DriverError::refused("the machine is off"))
     }
 
-    async fn turn(&self, id: MachineId) -> tokio::sync::OwnedMutexGuard<()> {
+    /// Lets go of a machine, unless its successor has taken its place already.
+    fn forget(&self, running: &Arc<Running>) {
+        let mut machines = locked(&self.machines);
+        if machines.get(&running.id).is_some_and(|known| Arc::ptr_eq(known, running)) {
+            machines.remove(&running.id);
+        }
+    }
+
+    fn release_ports(&self, ports: &[Option<u16>]) {
+        let mut taken = locked(&self.ports);
+        ports.iter().flatten().for_each(|port| _ = taken.remove(port));
+    }
+
+    async fn turn(&self, id: MachineId) -> Turn {
         let turn = locked(&self.turns).entry(id).or_default().clone();
-        turn.lock_owned().await
+        Arc::new(turn.lock_owned().await)
     }
 
     async fn probed(&self, refresh: bool) -> Result<Probed, DriverError> {
@@ -175,12 +197,21 @@ impl Driver {
         let _ = self.events.send(HypervisorEvent { machine, what: what.into() });
     }
 
-    async fn agent(&self, id: MachineId) -> Result<AgentLink, DriverError> {
-        let running = self.powered(id)?;
+    async fn agent(self: &Arc<Self>, id: MachineId) -> Result<AgentLink, DriverError> {
+        let running = self.powered(id).await?;
         let socket =
             running.home.socket(AGENT_SOCKET).map_err(|error| io_failed("the agent's channel", &error))?;
         AgentLink::connect(&socket.path, AGENT_PATIENCE).await
     }
+}
+
+/// A guest may stop answering at any time; nothing waits for it without end.
+async fn within<T>(
+    patience: Duration,
+    answer: impl Future<Output = Result<T, DriverError>>,
+) -> Result<T, DriverError> {
+    let bounded = tokio::time::timeout(patience, answer).await;
+    bounded.unwrap_or_else(|_| Err(DriverError::timeout("the guest's agent does not answer any more")))
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -224,7 +255,7 @@ impl Hypervisor for QemuHypervisor {
     }
 
     async fn shut_down(&self, id: MachineId) -> Result<(), DriverError> {
-        let Some(running) = self.driver.connected(id) else { return Ok(()) };
+        let Some(running) = self.driver.reach(id).await? else { return Ok(()) };
         running.command("system_powerdown").await
     }
 
@@ -233,15 +264,15 @@ impl Hypervisor for QemuHypervisor {
     }
 
     async fn reset(&self, id: MachineId) -> Result<(), DriverError> {
-        self.driver.powered(id)?.command("system_reset").await
+        self.driver.powered(id).await?.command("system_reset").await
     }
 
     async fn pause(&self, id: MachineId) -> Result<(), DriverError> {
-        self.driver.powered(id)?.command("stop").await
+        self.driver.powered(id).await?.command("stop").await
     }
 
     async fn resume(&self, id: MachineId) -> Result<(), DriverError> {
-        self.driver.powered(id)?.command("cont").await
+        self.driver.powered(id).await?.command("cont").await
     }
 
     async fn remove(&self, id: MachineId) -> Result<(), DriverError> {
@@ -249,15 +280,17 @@ impl Hypervisor for QemuHypervisor {
     }
 
     async fn guest_facts(&self, id: MachineId, patience: Duration) -> Result<GuestFacts, DriverError> {
-        guest_facts(&*self.driver.powered(id)?, patience).await
+        guest_facts(&*self.driver.powered(id).await?, patience).await
     }
 
     async fn identify(&self, id: MachineId, identity: &Identity) -> Result<(), DriverError> {
-        self.driver.agent(id).await?.identify(identity).await
+        let mut agent = self.driver.agent(id).await?;
+        within(IDENTIFY_PATIENCE, agent.identify(identity)).await
     }
 
     async fn guest_run(&self, id: MachineId, command: &GuestCommand) -> Result<CommandOutput, DriverError> {
-        self.driver.agent(id).await?.run(command).await
+        let mut agent = self.driver.agent(id).await?;
+        within(command.deadline.saturating_add(RUN_GRACE), agent.run(command)).await
     }
 
     async fn console_log(&self, id: MachineId, bytes: u64) -> Result<Vec<u8>, DriverError> {
@@ -273,7 +306,7 @@ impl Hypervisor for QemuHypervisor {
     }
 
     async fn console(&self, id: MachineId, which: Console) -> Result<UnixStream, DriverError> {
-        let running = self.driver.powered(id)?;
+        let running = self.driver.powered(id).await?;
         let name = match which {
             Console::Serial => SERIAL_SOCKET,
             Console::Display => VNC_SOCKET,
@@ -294,10 +327,7 @@ async fn guest_facts(running: &Running, patience: Duration) -> Result<GuestFacts
     let ours = running.home.socket(AGENT_SOCKET).map_err(|error| failed(&error))?;
     let theirs = running.home.socket(GUEST_AGENT_SOCKET).map_err(|error| failed(&error))?;
     let ask_ours = async { AgentLink::connect(&ours.path, patience).await?.facts(patience).await };
-    let ask_ours = async {
-        let bounded = tokio::time::timeout(patience, ask_ours).await;
-        bounded.unwrap_or_else(|_| Err(DriverError::timeout("no agent answers in the guest")))
-    };
+    let ask_ours = within(patience, ask_ours);
     let ask_theirs = guest_agent::facts(&theirs.path, patience);
     let both = async {
         tokio::pin!(ask_ours, ask_theirs);

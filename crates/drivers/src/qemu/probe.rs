@@ -92,6 +92,9 @@ async fn keep(path: PathBuf, probed: Probed) -> Result<(), DriverError> {
     blocking(move || {
         let bytes =
             serde_json::to_vec_pretty(&probed).map_err(|error| DriverError::internal(error.to_string()))?;
+        let directory = path.parent().unwrap_or(Path::new("/"));
+        crate::durable::make_private_directory(directory)
+            .map_err(|error| io_failed("cannot make the data directory", &error))?;
         let temporary = path.with_extension(format!("json.{}", std::process::id()));
         write_durably(&path, &temporary, &bytes)
             .map_err(|error| io_failed("cannot keep what the probe found", &error))

@@ -105,7 +105,8 @@ impl Home {
         self.file(PID).exists()
     }
 
-    fn recorded_pid(&self) -> Option<(u32, u64)> {
+    /// Pid and start time as written down.
+    pub(super) fn recorded_pid(&self) -> Option<(u32, u64)> {
         let bytes = read_bounded(&self.file(PID)).ok()?;
         let text = String::from_utf8(bytes).ok()?;
         let (pid, started) = text.trim().split_once(' ')?;

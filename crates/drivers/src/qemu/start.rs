@@ -8,9 +8,9 @@ use super::probe::Probed;
 use super::process::{self, Process};
 use super::qmp::Qmp;
 use super::record::{Home, QEMU_LOG, StartRecord};
-use super::{Driver, Running, locked, seed, stop};
+use super::{Driver, Running, Turn, locked, seed, stop};
 use crate::durable::{blocking, io_failed};
-use crate::fail::fail_point;
+use hostler_core::fail::fail_point;
 use hostler_core::ports::{DriverError, DriverErrorKind, MachineSpec, Sighting};
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
@@ -31,7 +31,7 @@ impl Driver {
     /// See [`Hypervisor::start`](hostler_core::ports::Hypervisor::start). A process of an earlier start is ended first.
     pub(super) async fn start(self: &Arc<Self>, spec: &MachineSpec) -> Result<Sighting, DriverError> {
         let probed = self.probed(false).await?;
-        let _turn = self.turn(spec.id).await;
+        let turn = self.turn(spec.id).await;
         if let Some(running) = self.find(spec.id).await? {
             if running.record.generation >= spec.generation {
                 return let_run(&running).await;
@@ -40,22 +40,26 @@ impl Driver {
             stop::end(&running.process, Some(&running.qmp)).await?;
         }
         for _ in 1..PORT_TRIES {
-            match self.launch(spec, &probed).await {
+            match self.launch(spec, &probed, &turn).await {
                 Err(error) if error.detail.contains("Could not set up host forwarding rule") => {
                     tracing::info!(machine.id = %spec.id, "a forwarded port was taken meanwhile; trying another");
                 }
                 other => return other,
             }
         }
-        self.launch(spec, &probed).await
+        self.launch(spec, &probed, &turn).await
     }
 
-    async fn launch(self: &Arc<Self>, spec: &MachineSpec, probed: &Probed) -> Result<Sighting, DriverError> {
+    async fn launch(
+        self: &Arc<Self>,
+        spec: &MachineSpec,
+        probed: &Probed,
+        turn: &Turn,
+    ) -> Result<Sighting, DriverError> {
         let ports = self.take_ports(spec)?;
-        let launched = self.launch_with(spec, probed, ports.clone()).await;
+        let launched = self.launch_with(spec, probed, turn, ports.clone()).await;
         if launched.is_err() {
-            let mut taken = locked(&self.ports);
-            ports.iter().flatten().for_each(|port| _ = taken.remove(port));
+            self.release_ports(&ports);
         }
         launched
     }
@@ -64,6 +68,7 @@ impl Driver {
         self: &Arc<Self>,
         spec: &MachineSpec,
         probed: &Probed,
+        turn: &Turn,
         forwards: Vec<Option<u16>>,
     ) -> Result<Sighting, DriverError> {
         let accelerator = probed.accelerator.as_ref().ok_or_else(|| {
@@ -86,8 +91,13 @@ impl Driver {
         let process = {
             let (home, record, spec, binary) =
                 (home.clone(), record.clone(), spec.clone(), self.binary.clone());
+            let turn = turn.clone();
             // One piece of blocking work, so that a caller who gives up cannot leave a process without its pid file.
-            blocking(move || spawn_recorded(&home, &record, &spec, &binary)).await?
+            blocking(move || {
+                let _turn = turn;
+                spawn_recorded(&home, &record, &spec, &binary)
+            })
+            .await?
         };
         match self.let_boot(&home, &process).await {
             Ok(qmp) => {
@@ -99,7 +109,7 @@ impl Driver {
                 tracing::info!(machine.id = %id, pid = running.process.pid, "started");
                 Ok(sighting)
             }
-            Err(error) => Err(bury(&home, &process, error).await),
+            Err(error) => Err(bury(&home, &process, turn, error).await),
         }
     }
 
@@ -179,7 +189,7 @@ fn spawn_recorded(
 }
 
 /// The monitor's socket appears some tens of milliseconds after the spawn.
-async fn first_connection(home: &Home) -> Result<UnixStream, DriverError> {
+pub(super) async fn first_connection(home: &Home) -> Result<UnixStream, DriverError> {
     let failed = |error: &io::Error| io_failed("cannot reach QEMU's monitor", error);
     let socket = home.socket(QMP_SOCKET).map_err(|error| failed(&error))?;
     loop {
@@ -194,13 +204,14 @@ async fn first_connection(home: &Home) -> Result<UnixStream, DriverError> {
 }
 
 /// Ends what came up wrong, and puts its last words into the error.
-async fn bury(home: &Home, process: &Process, error: DriverError) -> DriverError {
+async fn bury(home: &Home, process: &Process, turn: &Turn, error: DriverError) -> DriverError {
     process.signal(rustix::process::Signal::KILL);
     if tokio::time::timeout(Duration::from_secs(10), process.ended()).await.is_err() {
         return DriverError::timeout("QEMU did not come up and cannot be killed");
     }
-    let home = home.clone();
+    let (home, turn) = (home.clone(), turn.clone());
     let words = blocking(move || {
+        let _turn = turn;
         let words = home.last_words();
         home.tidy().map_err(|error| io_failed("cannot tidy up", &error))?;
         Ok(words)

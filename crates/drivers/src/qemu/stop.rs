@@ -46,7 +46,7 @@ async fn ends_within(process: &Process, patience: Duration) -> bool {
 impl Driver {
     /// Turns the machine off, however its process is to be reached.
     pub(super) async fn power_off(self: &Arc<Self>, id: MachineId) -> Result<(), DriverError> {
-        let _turn = self.turn(id).await;
+        let turn = self.turn(id).await;
         match self.find(id).await {
             Ok(Some(running)) => {
                 running.ending.store(true, Ordering::Release);
@@ -56,8 +56,11 @@ impl Driver {
         }
         locked(&self.machines).remove(&id);
         let home = self.home(id);
-        blocking(move || home.tidy().map_err(|error| io_failed("cannot tidy up after the machine", &error)))
-            .await
+        blocking(move || {
+            let _turn = turn;
+            home.tidy().map_err(|error| io_failed("cannot tidy up after the machine", &error))
+        })
+        .await
     }
 
     /// Ends a process that we have no connection to: its monitor hangs, or its directory has gone.
@@ -81,6 +84,7 @@ impl Driver {
         }
         let home = self.home(id);
         blocking(move || {
+            let _turn = turn;
             if !home.exists() {
                 return Ok(());
             }
@@ -94,7 +98,6 @@ impl Driver {
         })
         .await?;
         locked(&self.machines).remove(&id);
-        drop(turn);
         locked(&self.turns).retain(|other, turn| *other != id || Arc::strong_count(turn) > 1);
         Ok(())
     }

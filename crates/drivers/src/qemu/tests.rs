@@ -129,7 +129,16 @@ async fn ten_start_at_once_each_with_a_port_of_its_own() {
             MachineSpec { nics, ..empty_machine(1) }
         })
         .collect();
-    let started = futures_util::future::join_all(specs.iter().map(|spec| hypervisor.start(spec))).await;
+    let starting = futures_util::future::join_all(specs.iter().map(|spec| hypervisor.start(spec)));
+    // Somebody who looks at everything meanwhile must not come between a start and its process.
+    let looking = async {
+        loop {
+            let seen = hypervisor.sightings().await.unwrap();
+            assert!(seen.iter().all(|sighting| sighting.observed != Observed::Unknown), "{seen:?}");
+            tokio::task::yield_now().await;
+        }
+    };
+    let started = tokio::select! { started = starting => started, () = looking => unreachable!() };
     let ports: BTreeSet<u16> =
         started.into_iter().map(|started| started.unwrap().ssh.unwrap().port).collect();
     assert_eq!(ports.len(), 10);
@@ -198,6 +207,76 @@ async fn a_killed_process_is_off_with_a_reason_and_starts_again() {
     assert_eq!(off.observed, Observed::Off);
     assert!(off.reason.unwrap().contains("ended by itself"));
     assert_eq!(hypervisor.start(&spec).await.unwrap().observed, Observed::On);
+    end(&hypervisor, &world, spec.id).await;
+}
+
+#[tokio::test]
+async fn a_process_whose_directory_has_gone_is_seen_and_can_be_ended() {
+    let Some(world) = World::new() else { return };
+    let first = world.hypervisor();
+    let spec = empty_machine(1);
+    let pid = first.start(&spec).await.unwrap().pid;
+    drop(first);
+    std::fs::remove_dir_all(world.machines().join(spec.id.to_string())).unwrap();
+    let second = world.hypervisor();
+    let seen = second.adopt().await.unwrap();
+    assert_eq!((seen[0].id, seen[0].observed, seen[0].pid), (spec.id, Observed::Unknown, pid));
+    second.power_off(spec.id).await.unwrap();
+    assert!(world.processes().is_empty());
+    assert!(second.sightings().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_start_given_up_at_any_moment_can_be_asked_for_again() {
+    let Some(world) = World::new() else { return };
+    for wait_ms in [0, 2, 5, 10, 20, 40, 60, 80, 120] {
+        let hypervisor = world.hypervisor();
+        let spec = empty_machine(1);
+        let _ = tokio::time::timeout(Duration::from_millis(wait_ms), hypervisor.start(&spec)).await;
+        let started = hypervisor.start(&spec).await.unwrap();
+        assert_eq!(started.observed, Observed::On, "after {wait_ms} ms");
+        assert_eq!(world.processes(), [started.pid.unwrap()], "after {wait_ms} ms");
+        end(&hypervisor, &world, spec.id).await;
+    }
+}
+
+#[tokio::test]
+async fn a_long_data_directory_is_no_obstacle() {
+    let Some(world) = World::new() else { return };
+    let data_dir = world.directory.path().join("long, and with a comma".repeat(6));
+    let accelerator = Some(("tcg".to_owned(), "qemu64".to_owned()));
+    let usual = QemuConfig::new(HostId(Uuid::nil()), &data_dir);
+    let hypervisor = QemuHypervisor::new(QemuConfig { accelerator, ..usual });
+    let mut spec = empty_machine(1);
+    let (user_data, meta_data) = ("#cloud-config\n".into(), "instance-id: 1\n".into());
+    spec.seed = Some(hostler_core::ports::Seed { user_data, meta_data, network_config: None });
+    hypervisor.start(&spec).await.unwrap();
+    hypervisor.console(spec.id, Console::Display).await.unwrap();
+    hypervisor.power_off(spec.id).await.unwrap();
+    hypervisor.remove(spec.id).await.unwrap();
+    assert_eq!(data_dir.join("machines").read_dir().unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn off_and_on_again_in_quick_succession_never_meets_the_last_process() {
+    let Some(world) = World::new() else { return };
+    let hypervisor = world.hypervisor();
+    let mut spec = machine_with(&world, POWER_OFF);
+    for generation in 1..=6 {
+        spec.generation = generation;
+        let started = hypervisor.start(&spec).await.unwrap();
+        assert_eq!(started.generation, generation);
+        if generation % 2 == 0 {
+            hypervisor.power_off(spec.id).await.unwrap();
+        } else {
+            // The guest turns itself off; the next start comes as soon as that can be seen.
+            until("off", async || {
+                let seen = hypervisor.observe(spec.id).await.unwrap();
+                (seen.observed == Observed::Off).then_some(())
+            })
+            .await;
+        }
+    }
     end(&hypervisor, &world, spec.id).await;
 }
 

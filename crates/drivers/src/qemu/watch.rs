@@ -3,8 +3,9 @@
 use super::command_line::CONSOLE_LOG;
 use super::qmp_types::QmpEvent;
 use super::record::QEMU_LOG;
-use super::{Driver, Running, locked, stop};
+use super::{Driver, Running, stop};
 use crate::durable::{blocking, io_failed};
+use hostler_core::ports::DriverError;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -21,52 +22,75 @@ const DYING_PATIENCE: Duration = Duration::from_secs(5);
 /// Passes on what happens to the machine, finishes a shutdown that the guest began, and keeps its logs small.
 pub(super) async fn watch(driver: Arc<Driver>, running: Arc<Running>, events: broadcast::Receiver<QmpEvent>) {
     let watching = watch_until_ended(&driver, &running, events);
-    if driver.closing.run_until_cancelled(watching).await.is_none() {
+    let Some(end) = driver.closing.run_until_cancelled(watching).await else { return };
+    driver.forget(&running);
+    if end == Ended::Lost {
+        tracing::warn!(machine.id = %running.id, "lost the connection to a machine that still runs");
+        driver.announce(running.id, "LOST");
         return;
     }
-    let mut machines = locked(&driver.machines);
-    if machines.get(&running.id).is_some_and(|known| Arc::ptr_eq(known, &running)) {
-        machines.remove(&running.id);
+    driver.release_ports(&running.record.forwards);
+    if let Err(error) = see_to_end(&driver, &running).await {
+        tracing::warn!(machine.id = %running.id, %error, "after the machine's end");
     }
-    drop(machines);
-    let mut ports = locked(&driver.ports);
-    running.record.forwards.iter().flatten().for_each(|port| _ = ports.remove(port));
-    drop(ports);
     driver.announce(running.id, "EXITED");
 }
 
-async fn watch_until_ended(driver: &Driver, running: &Running, mut events: broadcast::Receiver<QmpEvent>) {
+/// Why watching came to an end.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    Process,
+    /// The process lives, but we have no connection any more; who looks next will make another.
+    Lost,
+}
+
+async fn watch_until_ended(
+    driver: &Driver,
+    running: &Running,
+    mut events: broadcast::Receiver<QmpEvent>,
+) -> Ended {
     let mut look_at_logs = tokio::time::interval(LOG_INTERVAL);
     look_at_logs.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            () = running.process.ended() => break,
+            () = running.process.ended() => return Ended::Process,
             event = events.recv() => match event {
                 Ok(event) => pass_on(driver, running, &event).await,
                 // Events are hints; the state is asked for when it matters.
                 Err(RecvError::Lagged(_)) => {}
-                Err(RecvError::Closed) => break,
+                Err(RecvError::Closed) => return Ended::Lost,
             },
             () = running.qmp.hung_up() => {
-                if tokio::time::timeout(DYING_PATIENCE, running.process.ended()).await.is_err() {
-                    tracing::warn!(machine.id = %running.id, "lost the connection to a machine that still runs");
-                    return;
-                }
-                break;
+                let dying = tokio::time::timeout(DYING_PATIENCE, running.process.ended());
+                return if dying.await.is_ok() { Ended::Process } else { Ended::Lost };
             }
             _ = look_at_logs.tick() => cap_logs(driver, running).await,
         }
     }
-    if running.ending.load(Ordering::Acquire) {
-        let home = running.home.clone();
-        let tidied = blocking(move || home.tidy().map_err(|error| io_failed("cannot tidy up", &error))).await;
-        if let Err(error) = tidied {
-            tracing::warn!(machine.id = %running.id, %error, "after the machine's end");
-        }
-    } else {
-        let words = running.home.last_words().unwrap_or_default();
+}
+
+/// A wanted end leaves no trace. One nobody wanted keeps its pid file, by which it is told from the other.
+async fn see_to_end(driver: &Driver, running: &Running) -> Result<(), DriverError> {
+    let home = running.home.clone();
+    if !running.ending.load(Ordering::Acquire) {
+        let words = blocking(move || Ok(home.last_words())).await?.unwrap_or_default();
         tracing::warn!(machine.id = %running.id, words, "a QEMU process ended by itself");
+        return Ok(());
     }
+    if !home.has_pid() {
+        return Ok(());
+    }
+    // In turn, and only if the files are still those of this process: the machine may have been started again.
+    let turn = driver.turn(running.id).await;
+    let recorded = (running.process.pid, running.process.started);
+    blocking(move || {
+        let _turn = turn;
+        match home.recorded_pid() {
+            Some(pid) if pid == recorded => home.tidy().map_err(|error| io_failed("cannot tidy up", &error)),
+            _ => Ok(()),
+        }
+    })
+    .await
 }
 
 async fn pass_on(driver: &Driver, running: &Running, event: &QmpEvent) {

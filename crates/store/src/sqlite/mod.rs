@@ -13,6 +13,9 @@ mod facts;
 mod open;
 mod reads;
 mod run;
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may panic")]
+mod tests;
 mod writer;
 
 pub use open::OpenError;

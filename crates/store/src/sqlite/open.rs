@@ -126,11 +126,16 @@ impl Drop for TemporaryDirectory {
 /// Opens a store in a new directory that goes with it.
 pub(super) async fn temporary() -> Result<SqliteStore, OpenError> {
     static COUNT: AtomicU64 = AtomicU64::new(0);
-    let name = format!("hostler-store-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-    let path = std::env::temp_dir().join(name);
-    if let Err(cause) = std::fs::create_dir(&path) {
-        return Err(OpenError::Denied { path, why: cause.to_string() });
-    }
+    let path = loop {
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("hostler-store-{}-{count}", std::process::id()));
+        match std::fs::create_dir(&path) {
+            Ok(()) => break path,
+            // Left by a process that was killed and had our number.
+            Err(cause) if cause.kind() == std::io::ErrorKind::AlreadyExists => {}
+            Err(cause) => return Err(OpenError::Denied { path, why: cause.to_string() }),
+        }
+    };
     let directory = TemporaryDirectory(path);
     let path = directory.0.join("hostler.db");
     let mut store = open(&path, Care::Fleeting, None).await?;

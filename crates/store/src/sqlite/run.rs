@@ -4,7 +4,7 @@ use crate::sql::{Bound, Sql};
 use futures_util::TryStreamExt;
 use hostler_core::ports::StoreError;
 use hostler_core::record::{Document, Kind, Value};
-use sqlx::sqlite::{SqliteArguments, SqliteQueryResult, SqliteRow};
+use sqlx::sqlite::{SqliteArguments, SqliteRow};
 use sqlx::{Arguments, Either, Error, Executor, Row, SqliteConnection};
 
 /// What one statement of several did.
@@ -14,6 +14,8 @@ pub(super) struct Outcome {
     pub(super) row: Option<SqliteRow>,
     /// How many rows it changed.
     pub(super) changed: u64,
+    /// The rowid of what was inserted last, by it or before it.
+    pub(super) inserted: i64,
 }
 
 /// Binds values.
@@ -47,8 +49,8 @@ pub(super) async fn several(
                 first.get_or_insert(row);
             }
             Either::Left(done) => {
-                outcomes
-                    .push(Outcome { row: first.take(), changed: SqliteQueryResult::rows_affected(&done) });
+                let (changed, inserted) = (done.rows_affected(), done.last_insert_rowid());
+                outcomes.push(Outcome { row: first.take(), changed, inserted });
             }
         }
     }

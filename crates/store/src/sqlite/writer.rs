@@ -109,6 +109,9 @@ impl Writer {
                 }
                 !close
             });
+            if jobs.is_empty() {
+                continue;
+            }
             let held = pause.lock().await;
             self.batch(&mut jobs).await;
             drop(held);
@@ -341,8 +344,9 @@ fn read(
             committed.stamps.push(Stamp { number: answer()?.unwrap_or(stamp.number), rev: stamp.rev });
         }
         About::Event(place) => {
-            if let (Some(seq), Some(answer)) = (seqs.get_mut(place), answer()?) {
-                *seq = answer;
+            // The table's key is its rowid. RETURNING would say the same at the price of a row.
+            if let (Some(seq), Some(result)) = (seqs.get_mut(place), results.first()) {
+                *seq = result.inserted;
             }
         }
     }

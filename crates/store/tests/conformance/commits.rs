@@ -109,6 +109,7 @@ fn template(key: u128, name: &str, version: i64) -> Document {
         ("state", "present".into()),
         ("owner", id(1).into()),
         ("storage", id(1).into()),
+        ("task", Value::Null),
         ("created_at", 0.into()),
     ];
     document(Kind::Template, key, columns)
@@ -202,4 +203,19 @@ pub(crate) async fn columns_that_core_does_not_have_are_refused(store: Fresh) {
     let mut missing = cluster(1, "one");
     missing.columns.pop();
     assert!(matches!(insert(&*store, missing).await, Err(StoreError::Failed(_))));
+}
+
+pub(crate) async fn a_record_that_must_be_unchanged_guards_the_commit(store: Fresh) {
+    insert(&*store, cluster(1, "guard")).await.unwrap();
+    let guarded = |key: u128, rev: i64| Commit {
+        alterations: vec![Alteration::Insert(machine(key, &format!("m{key}")))],
+        unchanged: vec![(Kind::Cluster, id(1), rev)],
+        ..Commit::default()
+    };
+    store.commit(guarded(10, 1)).await.unwrap();
+    update(&*store, at(cluster(1, "changed"), 1, 1)).await.unwrap();
+    let refused = store.commit(guarded(11, 1)).await;
+    assert!(matches!(refused, Err(StoreError::Stale { kind: Kind::Cluster, .. })), "{refused:?}");
+    assert!(store.get(Kind::Machine, id(11)).await.unwrap().is_none());
+    store.commit(guarded(11, 2)).await.unwrap();
 }

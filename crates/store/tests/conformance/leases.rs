@@ -138,3 +138,23 @@ pub(crate) async fn the_next_due_task_counts_leases_and_hosts(store: Fresh) {
     store.renew(vec![(task_id(2), 1)], Timestamp(50)).await.unwrap();
     assert_eq!(next(vec![]).await.unwrap(), Some(Timestamp(40)));
 }
+
+pub(crate) async fn a_dead_workers_leases_are_given_up_at_once(store: Fresh) {
+    for key in 1..=3 {
+        insert(&*store, task(key, 1)).await.unwrap();
+    }
+    store.claim(claim("dead", 10, 1000, 2)).await.unwrap();
+    store.claim(claim("alive", 10, 1000, 1)).await.unwrap();
+    assert_eq!(store.disown("dead".into()).await.unwrap(), 2);
+    assert_eq!(store.disown("dead".into()).await.unwrap(), 0);
+    let again = store.claim(claim("next", 11, 1000, 9)).await.unwrap();
+    assert_eq!((keys(&again), again[0].epoch), (vec![1, 2], 2));
+    assert!(matches!(store.commit(fenced(1, 1, false)).await, Err(StoreError::Fenced(_))));
+}
+
+pub(crate) async fn cancelling_makes_a_waiting_task_due(store: Fresh) {
+    insert(&*store, task(1, 500)).await.unwrap();
+    assert!(store.claim(claim("w", 10, 20, 1)).await.unwrap().is_empty());
+    store.commit(Commit { cancel: Some(task_id(1)), ..Commit::default() }).await.unwrap();
+    assert!(store.claim(claim("w", 10, 20, 1)).await.unwrap()[0].cancel_requested);
+}

@@ -2,7 +2,6 @@
 //!
 //! The functions in these modules take a fresh, empty `dyn Store` and nothing of the engine; `conformance!` below
 //! makes a test of each for each engine. What only concerns SQLite is in `sqlite`.
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod commits;
 mod crowd;
@@ -48,6 +47,7 @@ conformance!(fresh_sqlite, on_sqlite:
         a_machine_that_is_gone_leaves_its_name,
         alterations_happen_in_order,
         a_large_commit_is_still_one,
+        a_record_that_must_be_unchanged_guards_the_commit,
         columns_that_core_does_not_have_are_refused,
     }
     numbers {
@@ -63,6 +63,8 @@ conformance!(fresh_sqlite, on_sqlite:
         a_lost_lease_fences_the_whole_commit,
         a_released_lease_is_free_and_fences,
         a_wish_to_cancel_reaches_the_holder,
+        cancelling_makes_a_waiting_task_due,
+        a_dead_workers_leases_are_given_up_at_once,
         the_next_due_task_counts_leases_and_hosts,
     }
     events {

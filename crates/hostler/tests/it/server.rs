@@ -1,0 +1,187 @@
+//! The real program as a child process, and a client for it: black-box tests see what a user sees.
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+
+/// Nothing that a test waits for takes longer, even on a busy machine without virtualization.
+pub const DEADLINE: Duration = Duration::from_secs(240);
+
+/// Which program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Program {
+    /// `hostler`, with QEMU.
+    Real,
+    /// `hostler-sim`.
+    Simulated,
+}
+
+impl Program {
+    pub fn path(self) -> PathBuf {
+        let real = PathBuf::from(env!("CARGO_BIN_EXE_hostler"));
+        match self {
+            Self::Real => real,
+            Self::Simulated => real.with_file_name("hostler-sim"),
+        }
+    }
+
+    /// A command of this program for a data directory.
+    pub fn command(self, data: &Path) -> Command {
+        let mut command = Command::new(self.path());
+        command.env_remove("HOSTLER_URL").env_remove("HOSTLER_TOKEN").env("HOSTLER_DATA_DIR", data);
+        command.env("HOSTLER__QEMU__AGENT", agent()).env("RUST_BACKTRACE", "1").kill_on_drop(true);
+        command.stdin(Stdio::null());
+        command
+    }
+}
+
+/// Where the scripts leave the static guest agent.
+pub fn agent() -> PathBuf {
+    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/agent/hostler-agent");
+    std::env::var_os("HOSTLER__QEMU__AGENT").map_or(beside, PathBuf::from)
+}
+
+/// Why real machines cannot be tested here, if so.
+pub fn missing() -> Option<String> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = |name: &str| std::env::split_paths(&path).any(|folder| folder.join(name).is_file());
+    for tool in ["qemu-system-x86_64", "qemu-img", "ssh", "ssh-keygen", "apt-get", "dpkg-deb"] {
+        if !found(tool) {
+            return Some(format!("{tool} is not installed"));
+        }
+    }
+    (!agent().is_file()).then(|| "the guest agent is not built: run scripts/build-agent".into())
+}
+
+/// A running server.
+#[derive(Debug)]
+pub struct Server {
+    child: Child,
+    pub data: PathBuf,
+    pub url: String,
+    client: reqwest::Client,
+}
+
+impl Server {
+    /// Starts a server on this data directory and waits until it is ready.
+    pub async fn start(program: Program, data: &Path, environment: &[(&str, &str)]) -> Result<Self> {
+        let mut command = program.command(data);
+        let log = std::fs::File::options().create(true).append(true).open(data.with_extension("log"))?;
+        command.args(["serve", "--listen", "127.0.0.1:0"]).envs(environment.iter().copied());
+        command.stdout(Stdio::piped()).stderr(log);
+        let mut child = command.spawn().with_context(|| format!("cannot run {}", program.path().display()))?;
+        let mut lines = BufReader::new(child.stdout.take().context("its output is read")?).lines();
+        let line = tokio::time::timeout(DEADLINE, lines.next_line()).await.context("it does not become ready")??;
+        let Some(line) = line else {
+            bail!("it ended at once: {}", tail(&data.with_extension("log")));
+        };
+        let url = line.strip_prefix("hostler is ready on ").with_context(|| format!("it said `{line}`"))?.to_owned();
+        let client = reqwest::Client::builder().unix_socket(data.join("hostler.sock")).timeout(DEADLINE).build()?;
+        Ok(Self { child, data: data.to_owned(), url, client })
+    }
+
+    /// The server's process.
+    pub fn pid(&self) -> u32 {
+        self.child.id().unwrap_or(0)
+    }
+
+    /// Kill -9.
+    pub async fn kill(mut self) -> Result<()> {
+        self.child.start_kill().ok();
+        self.child.wait().await?;
+        Ok(())
+    }
+
+    /// Waits for it to die by itself, at a fail point.
+    pub async fn death(&mut self, patience: Duration) -> bool {
+        tokio::time::timeout(patience, self.child.wait()).await.is_ok()
+    }
+
+    /// SIGTERM; answers its exit code.
+    pub async fn stop(mut self) -> Result<Option<i32>> {
+        let pid = rustix::process::Pid::from_raw(self.pid().try_into()?).context("it runs")?;
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
+        let status = tokio::time::timeout(Duration::from_secs(11), self.child.wait()).await;
+        Ok(status.context("it did not end within ten seconds")??.code())
+    }
+
+    /// A request as the local administrator; answers status and body.
+    pub async fn request(&self, method: &str, path: &str, body: Option<Value>) -> Result<(u16, Value)> {
+        let method = method.parse::<reqwest::Method>()?;
+        let mut request = self.client.request(method, format!("http://localhost/hostler/v1{path}"));
+        if let Some(body) = body {
+            request = request.json(&body);
+        }
+        let answer = request.send().await?;
+        let status = answer.status().as_u16();
+        let text = answer.text().await?;
+        let value = serde_json::from_str(&text).unwrap_or(Value::String(text));
+        Ok((status, value))
+    }
+
+    /// A request that must succeed.
+    pub async fn ask(&self, method: &str, path: &str, body: Option<Value>) -> Result<Value> {
+        let (status, value) = self.request(method, path, body).await?;
+        ensure!((200..300).contains(&status), "{method} {path}: {status} {value}");
+        Ok(value)
+    }
+
+    pub async fn get(&self, path: &str) -> Result<Value> {
+        self.ask("GET", path, None).await
+    }
+
+    pub async fn post(&self, path: &str, body: Value) -> Result<Value> {
+        self.ask("POST", path, Some(body)).await
+    }
+
+    /// Waits until the task of an accepted command has ended; answers it.
+    pub async fn ended(&self, accepted: &Value) -> Result<Value> {
+        let Some(id) = accepted["task"]["id"].as_str() else { return Ok(Value::Null) };
+        self.task_ended(id).await
+    }
+
+    pub async fn task_ended(&self, id: &str) -> Result<Value> {
+        let path = format!("/tasks/{id}?wait_s=20");
+        let wait = async {
+            loop {
+                let task = self.get(&path).await?;
+                if task["open"] == false {
+                    return Ok(task);
+                }
+            }
+        };
+        tokio::time::timeout(DEADLINE, wait).await.context("the task does not end")?
+    }
+
+    /// Waits until the task of an accepted command is done.
+    pub async fn done(&self, accepted: &Value) -> Result<Value> {
+        let task = self.ended(accepted).await?;
+        ensure!(task.is_null() || task["state"] == "done", "{}: {}", task["kind"], task["error"]);
+        Ok(task)
+    }
+
+    /// Asks for something and waits until it is done.
+    pub async fn carry_out(&self, method: &str, path: &str, body: Option<Value>) -> Result<Value> {
+        let accepted = self.ask(method, path, body).await?;
+        self.done(&accepted).await?;
+        Ok(accepted)
+    }
+
+    /// Builds the micro template.
+    pub async fn micro(&self) -> Result<()> {
+        let body = serde_json::json!({ "name": "micro", "source": { "from": "recipe", "recipe": "micro" } });
+        self.carry_out("POST", "/templates", Some(body)).await?;
+        Ok(())
+    }
+}
+
+/// The last lines of a log.
+pub fn tail(log: &Path) -> String {
+    let text = std::fs::read_to_string(log).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(20)..].join("\n")
+}

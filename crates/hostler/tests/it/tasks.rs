@@ -1,0 +1,219 @@
+//! The three generic checks of every task kind: each step twice; a crash after each step; a failure at each driver
+//! call, then a clean undo.
+
+use anyhow::{Context, Result, ensure};
+use hostler_core::machines::Verb as Power;
+use hostler_core::ports::DriverErrorKind;
+use hostler_core::tasks::{TASK_KINDS, TaskState};
+use hostler_core::volumes::VolumeAsk;
+use hostler_sim::{Mode, Verb, World};
+use std::collections::BTreeSet;
+
+/// Something a caller asks for, which orders one task.
+#[derive(Clone, Copy, Debug)]
+enum Scene {
+    Create,
+    Power(Power, bool),
+    Delete,
+    TemplateMake,
+    TemplateDelete,
+    VolumeCreate,
+    VolumeDelete,
+}
+
+const SCENES: [Scene; 14] = [
+    Scene::Create,
+    Scene::Power(Power::Start, false),
+    Scene::Power(Power::Stop, false),
+    Scene::Power(Power::Stop, true),
+    Scene::Power(Power::Restart, false),
+    Scene::Power(Power::Restart, true),
+    Scene::Power(Power::Reset, false),
+    Scene::Power(Power::Pause, false),
+    Scene::Power(Power::Resume, false),
+    Scene::Delete,
+    Scene::TemplateMake,
+    Scene::TemplateDelete,
+    Scene::VolumeCreate,
+    Scene::VolumeDelete,
+];
+
+/// What tasks ask of drivers.
+const CALLED: [Verb; 14] = [
+    Verb::Observe,
+    Verb::Start,
+    Verb::ShutDown,
+    Verb::PowerOff,
+    Verb::Reset,
+    Verb::Pause,
+    Verb::Resume,
+    Verb::Remove,
+    Verb::GuestFacts,
+    Verb::Identify,
+    Verb::ImageMake,
+    Verb::ImageRemove,
+    Verb::VolumeMake,
+    Verb::VolumeRemove,
+];
+
+/// A world in which the scene can begin.
+async fn stage(scene: Scene) -> Result<World> {
+    let world = World::with_template().await?;
+    let (core, admin) = (&world.core, &world.admin);
+    match scene {
+        Scene::Power(..) | Scene::Delete => {
+            core.machine_create(admin, &World::machine("m"), None).await?;
+        }
+        Scene::VolumeDelete => {
+            core.volume_create(admin, &VolumeAsk { name: "v".into(), size_mib: 8 }, None).await?;
+        }
+        _ => {}
+    }
+    world.run_tasks(Mode::Plain).await?;
+    match scene {
+        Scene::Power(Power::Start, _) => drop(core.machine_power(admin, "m", Power::Stop, true).await?),
+        Scene::Power(Power::Resume, _) => drop(core.machine_power(admin, "m", Power::Pause, false).await?),
+        _ => {}
+    }
+    world.run_tasks(Mode::Plain).await?;
+    world.check_whole().await.context("before the scene")?;
+    Ok(world)
+}
+
+/// Asks for what the scene is about.
+async fn ask(world: &World, scene: Scene) -> Result<()> {
+    let (core, admin) = (&world.core, &world.admin);
+    match scene {
+        Scene::Create => drop(core.machine_create(admin, &World::machine("m"), None).await?),
+        Scene::Power(verb, force) => drop(core.machine_power(admin, "m", verb, force).await?),
+        Scene::Delete => drop(core.machine_delete(admin, "m").await?),
+        Scene::TemplateMake => {
+            let mut ask = hostler_core::templates::TemplateAsk {
+                name: "another".into(),
+                source: hostler_core::ports::ImageSource::Recipe { recipe: "micro".into() },
+                description: String::new(),
+                vcpus: 1,
+                memory_mib: 128,
+                disk_mib: 0,
+            };
+            ask.description.push_str("a second one");
+            core.template_make(admin, &ask, None).await?;
+        }
+        Scene::TemplateDelete => drop(core.template_delete(admin, "micro").await?),
+        Scene::VolumeCreate => {
+            core.volume_create(admin, &VolumeAsk { name: "v".into(), size_mib: 8 }, None).await?;
+        }
+        Scene::VolumeDelete => drop(core.volume_delete(admin, "1").await?),
+    }
+    Ok(())
+}
+
+async fn play(scene: Scene, mode: Mode) -> Result<String> {
+    let world = stage(scene).await?;
+    ask(&world, scene).await?;
+    world.run_tasks(mode).await?;
+    let task = world.last_task().await?;
+    ensure!(task.state == TaskState::Done, "{} ended {:?}: {:?}", task.kind, task.state, task.error);
+    world.check_whole().await?;
+    Ok(task.kind)
+}
+
+#[tokio::test]
+async fn every_step_may_run_twice() {
+    for scene in SCENES {
+        play(scene, Mode::Twice).await.with_context(|| format!("{scene:?}")).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_crash_after_any_step_changes_nothing() {
+    for scene in SCENES {
+        play(scene, Mode::Crash).await.with_context(|| format!("{scene:?}")).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn the_scenes_cover_every_kind_of_task() {
+    let mut played = BTreeSet::new();
+    for scene in SCENES {
+        played.insert(play(scene, Mode::Plain).await.with_context(|| format!("{scene:?}")).unwrap());
+    }
+    let known: BTreeSet<String> = TASK_KINDS.iter().map(|kind| (*kind).to_owned()).collect();
+    assert_eq!(played, known);
+}
+
+/// A verb that refuses once: the task fails with the cause and leaves nothing behind.
+#[tokio::test]
+async fn a_failure_at_any_call_is_undone_cleanly() {
+    let mut failed = 0;
+    for scene in SCENES {
+        for verb in CALLED {
+            failed += u32::from(
+                fails_cleanly(scene, verb).await.with_context(|| format!("{scene:?} {verb:?}")).unwrap(),
+            );
+        }
+    }
+    assert!(failed >= 20, "only {failed} failures were provoked");
+}
+
+async fn fails_cleanly(scene: Scene, verb: Verb) -> Result<bool> {
+    let world = stage(scene).await?;
+    world.faults.fail(verb, 1, DriverErrorKind::Refused);
+    ask(&world, scene).await?;
+    world.run_tasks(Mode::Plain).await?;
+    world.faults.clear();
+    let task = world.last_task().await?;
+    ensure!(!task.state.is_open(), "the task is still open");
+    if task.state == TaskState::Failed {
+        ensure!(task.error.as_ref().is_some_and(|error| !error.is_empty()), "it does not say why");
+        if matches!(scene, Scene::Delete) {
+            // Cannot be taken back: it says why, and asking again goes through.
+            world.core.machine_delete(&world.admin, "m").await?;
+            world.run_tasks(Mode::Plain).await?;
+        }
+        if matches!(scene, Scene::VolumeDelete) {
+            world.core.volume_delete(&world.admin, "1").await?;
+            world.run_tasks(Mode::Plain).await?;
+        }
+    }
+    world.check_whole().await?;
+    Ok(task.state == TaskState::Failed)
+}
+
+/// A verb that does not answer a few times: the task goes through all the same.
+#[tokio::test]
+async fn what_passes_by_itself_is_tried_again() {
+    for scene in SCENES {
+        for verb in CALLED {
+            let outcome = async {
+                let world = stage(scene).await?;
+                world.faults.fail(verb, 2, DriverErrorKind::Unreachable);
+                ask(&world, scene).await?;
+                world.run_tasks(Mode::Plain).await?;
+                let task = world.last_task().await?;
+                ensure!(task.state == TaskState::Done, "{:?}: {:?}", task.state, task.error);
+                world.faults.clear();
+                world.check_whole().await
+            };
+            outcome.await.with_context(|| format!("{scene:?} {verb:?}")).unwrap();
+        }
+    }
+}
+
+/// A wish to cancel between any two steps is honoured or refused, never lost.
+#[tokio::test]
+async fn a_cancelled_creation_leaves_nothing() {
+    let world = World::with_template().await.unwrap();
+    world.core.machine_create(&world.admin, &World::machine("m"), None).await.unwrap();
+    let task = world.last_task().await.unwrap();
+    world.core.task_cancel(&world.admin, &task.id.to_string()).await.unwrap();
+    world.run_tasks(Mode::Plain).await.unwrap();
+    let task = world.last_task().await.unwrap();
+    assert_eq!(task.state, TaskState::Cancelled);
+    assert_eq!(task.error.as_deref(), Some("it was cancelled"));
+    world.check_whole().await.unwrap();
+    // The name is free again.
+    world.core.machine_create(&world.admin, &World::machine("m"), None).await.unwrap();
+    world.run_tasks(Mode::Plain).await.unwrap();
+    world.check_whole().await.unwrap();
+}

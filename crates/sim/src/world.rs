@@ -1,0 +1,249 @@
+//! A whole application for tests: a real store, simulated hosts, a clock that only tests move, seeded ids.
+
+use crate::memory::{SeededIds, SimHypervisor, SimStorage, TestClock};
+use crate::{Faults, SimConfig};
+use anyhow::{Context, Result, bail, ensure};
+use hostler_core::Core;
+use hostler_core::access::Caller;
+use hostler_core::core::ListAsk;
+use hostler_core::core::{LocalHost, Parts, Settings};
+use hostler_core::hosts::{FirstStart, bootstrap};
+use hostler_core::machines::{Life, MachineAsk, Observed};
+use hostler_core::ports::{
+    Claim, Claimed, Hypervisor, ImageSource, Progress, Storage, StorageItem, Store, StoreError,
+};
+use hostler_core::record::{Kind, Record};
+use hostler_core::tasks::{Runner, Task, TaskState};
+use hostler_core::templates::TemplateAsk;
+use hostler_store::SqliteStore;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How a test wants tasks to be run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Each step once.
+    Plain,
+    /// Each step twice before its result is kept: what it did is done again.
+    Twice,
+    /// Each step runs, then the worker dies before it could write the result; another takes over.
+    Crash,
+}
+
+/// A whole application.
+#[derive(Debug)]
+pub struct World {
+    /// The facade.
+    pub core: Core,
+    /// The clock.
+    pub clock: Arc<TestClock>,
+    /// The simulated hypervisor.
+    pub hypervisor: SimHypervisor,
+    /// The simulated storage.
+    pub storage: SimStorage,
+    /// What goes wrong.
+    pub faults: Faults,
+    /// The first administrator.
+    pub admin: Caller,
+    runner: Runner,
+    store: Arc<SqliteStore>,
+}
+
+const WORKER: &str = "test";
+
+impl World {
+    /// A fresh world in which nothing takes time.
+    ///
+    /// # Errors
+    /// When there is nowhere to put the store.
+    pub async fn new() -> Result<Self> {
+        let store = Arc::new(SqliteStore::temporary().await?);
+        let clock = Arc::new(TestClock::new());
+        let ids = Arc::new(SeededIds::new(1));
+        let first = || {
+            Ok(FirstStart {
+                host_name: "test".into(),
+                email: "admin@localhost".into(),
+                password: "none".into(),
+            })
+        };
+        let found = bootstrap(store.as_ref(), clock.as_ref(), ids.as_ref(), first).await?;
+        let (config, faults) = (SimConfig::instant(), Faults::none());
+        let hypervisor = SimHypervisor::in_memory(found.host, &config, faults.clone());
+        let storage = SimStorage::in_memory(found.storage, &config, faults.clone());
+        let host = LocalHost { hypervisor: Arc::new(hypervisor.clone()), storage: Arc::new(storage.clone()) };
+        let core = Core::new(Parts {
+            store: store.clone(),
+            clock: clock.clone(),
+            ids,
+            hosts: vec![host],
+            key: [7; 32],
+            settings: Settings::default(),
+        });
+        let admin = core.local_administrator().await?;
+        let runner = Runner::new(core.clone());
+        Ok(Self { core, clock, hypervisor, storage, faults, admin, runner, store })
+    }
+
+    /// A world with a template named `micro`.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub async fn with_template() -> Result<Self> {
+        let world = Self::new().await?;
+        let ask = TemplateAsk {
+            name: "micro".into(),
+            source: ImageSource::Recipe { recipe: "micro".into() },
+            description: String::new(),
+            vcpus: 1,
+            memory_mib: 128,
+            disk_mib: 0,
+        };
+        world.core.template_make(&world.admin, &ask, None).await?;
+        world.run_tasks(Mode::Plain).await?;
+        Ok(world)
+    }
+
+    /// A request for a machine of this name.
+    pub fn machine(name: &str) -> MachineAsk {
+        MachineAsk {
+            name: Some(name.into()),
+            template: "micro".into(),
+            vcpus: None,
+            memory_mib: None,
+            disk_mib: None,
+            network: None,
+            ssh_keys: Vec::new(),
+            user_data: None,
+            description: String::new(),
+            labels: BTreeMap::new(),
+            start: true,
+        }
+    }
+
+    /// Runs tasks until none is open, moving the clock when they wait.
+    ///
+    /// # Errors
+    /// When a task does not end within a thousand steps, or the store fails.
+    pub async fn run_tasks(&self, mode: Mode) -> Result<()> {
+        for _ in 0..1000 {
+            let Some(claimed) = self.claim().await? else {
+                match self.store.next_due(vec![self.hypervisor.host()]).await? {
+                    None => return Ok(()),
+                    Some(due) => self.clock.advance(due.since(self.core.clock().now())),
+                }
+                continue;
+            };
+            self.step(claimed, mode).await?;
+        }
+        bail!("tasks do not end")
+    }
+
+    async fn claim(&self) -> Result<Option<Claimed>> {
+        let now = self.core.clock().now();
+        let claim = Claim {
+            worker: WORKER.into(),
+            hosts: vec![self.hypervisor.host()],
+            now,
+            until: now.plus(Duration::from_secs(30)),
+            limit: 1,
+        };
+        Ok(self.store.claim(claim).await?.pop())
+    }
+
+    async fn step(&self, claimed: Claimed, mode: Mode) -> Result<()> {
+        let task = Task::from_document(&claimed.document)?;
+        let progress = Progress::ignored();
+        let mut epoch = claimed.epoch;
+        let mut executed = self.runner.execute(&task, claimed.cancel_requested, &progress).await?;
+        match mode {
+            Mode::Plain => {}
+            Mode::Twice => executed = self.runner.execute(&task, claimed.cancel_requested, &progress).await?,
+            Mode::Crash => {
+                self.store.disown(WORKER.into()).await?;
+                let again = self.claim().await?.context("a task that was cut off is taken up again")?;
+                ensure!(again.document.id == claimed.document.id && again.epoch > epoch);
+                let late = self.runner.commit(&mut executed, epoch).await;
+                ensure!(
+                    matches!(late, Err(StoreError::Fenced(_))),
+                    "a worker that lost its lease wrote: {late:?}"
+                );
+                epoch = again.epoch;
+                executed = self.runner.execute(&task, again.cancel_requested, &progress).await?;
+            }
+        }
+        match self.runner.commit(&mut executed, epoch).await {
+            Ok(_) | Err(StoreError::Stale { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+        self.store.disown(WORKER.into()).await?;
+        Ok(())
+    }
+
+    /// The newest task.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub async fn last_task(&self) -> Result<Task> {
+        let ask = ListAsk { descending: true, limit: 1, ..ListAsk::default() };
+        self.core.task_list(&self.admin, ask).await?.items.pop().context("there is no task")
+    }
+
+    /// Checks that records and the simulated world agree and that nothing is held or half-made.
+    ///
+    /// # Errors
+    /// Saying what does not agree.
+    pub async fn check_whole(&self) -> Result<()> {
+        let all = ListAsk { limit: 1000, ..ListAsk::default() };
+        let machines = self.core.machine_list(&self.admin, all.clone()).await?.items;
+        let sightings = self.hypervisor.sightings().await?;
+        for machine in &machines {
+            let name = &machine.name;
+            ensure!(machine.task.is_none(), "machine {name} is still held");
+            let seen = sightings.iter().find(|sighting| sighting.id == machine.id);
+            let power = seen.map_or(Observed::Off, |sighting| sighting.observed);
+            match machine.life {
+                Life::Present => {
+                    ensure!(machine.observed.power == power, "machine {name} is {power:?}: {machine:?}")
+                }
+                Life::Gone => ensure!(seen.is_none(), "something is left of machine {name}"),
+                Life::Creating | Life::Deleting => bail!("machine {name} is still {}", machine.life.word()),
+            }
+        }
+        for sighting in &sightings {
+            ensure!(
+                machines.iter().any(|machine| machine.id == sighting.id),
+                "{} has no record",
+                sighting.id
+            );
+        }
+        let items: BTreeSet<StorageItem> = self.storage.items().await?.into_iter().collect();
+        let volumes = self.core.volume_list(&self.admin, all.clone()).await?.items;
+        let templates = self.core.template_list(&self.admin, all).await?.items;
+        let mut known = BTreeSet::new();
+        known.extend(volumes.iter().map(|volume| StorageItem::Volume(volume.id)));
+        known
+            .extend(templates.iter().filter(|one| one.image.is_some()).map(|one| StorageItem::Image(one.id)));
+        ensure!(items == known, "files {items:?} are not those of the records {known:?}");
+        for volume in &volumes {
+            ensure!(volume.task.is_none(), "volume {} is still held", volume.name);
+            let owner = volume.machine.and_then(|id| machines.iter().find(|machine| machine.id == id));
+            ensure!(
+                owner.is_none_or(|machine| machine.life == Life::Present),
+                "volume {} is left over",
+                volume.name
+            );
+        }
+        Ok(())
+    }
+
+    /// How many tasks ended in this state.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn tasks_ended(&self, state: TaskState) -> Result<u64> {
+        let filter = hostler_core::query::Filter::eq("state", state.word());
+        Ok(self.store.count(Kind::Task, filter).await?)
+    }
+}

@@ -1,0 +1,49 @@
+# Shared by the scripts beside it. Sourced with the repository as working directory.
+
+# Says what is going on, on standard error, with the seconds since the script began.
+began=$(date +%s)
+say() {
+    printf '[%3ss] %s\n' "$(($(date +%s) - began))" "$*" >&2
+}
+
+die() {
+    say "error: $*"
+    exit 1
+}
+
+# install WHY PACKAGE...: installs those Debian packages that are missing, as root or by sudo.
+install() {
+    why=$1
+    shift
+    missing=
+    for package in "$@"; do
+        dpkg-query -W -f '${db:Status-Status}\n' "$package" 2>/dev/null | grep -qx installed || missing="$missing $package"
+    done
+    [ -z "$missing" ] && return 0
+    command -v apt-get >/dev/null || die "needs the Debian packages$missing ($why); this is no Debian"
+    say "installing$missing: $why"
+    root=
+    [ "$(id -u)" = 0 ] || root=sudo
+    $root apt-get update -q >/dev/null || die "apt-get update failed"
+    # shellcheck disable=SC2086
+    $root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $missing >/dev/null ||
+        die "could not install$missing; install them by hand and try again"
+}
+
+# What it takes to build hostler and to run machines.
+install_for_machines() {
+    install "a C compiler for the bundled SQLite and ring" gcc libc6-dev
+    install "runs the machines" qemu-system-x86 qemu-utils seabios
+    install "log into the machines and make their file systems" openssh-client e2fsprogs
+    # The micro template is put together from Debian's packages, which needs apt's lists.
+    if ! apt-cache show linux-image-cloud-amd64 >/dev/null 2>&1; then
+        root=
+        [ "$(id -u)" = 0 ] || root=sudo
+        say "fetching apt's package lists: the micro template is made from Debian's packages"
+        $root apt-get update -q >/dev/null || die "apt-get update failed"
+    fi
+}
+
+# Rust may be installed without the login shell knowing yet.
+command -v cargo >/dev/null || { [ -x "$HOME/.cargo/bin/cargo" ] && PATH="$HOME/.cargo/bin:$PATH"; }
+command -v cargo >/dev/null || die "needs Rust: cargo is not in PATH"
