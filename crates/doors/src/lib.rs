@@ -1,3 +1,84 @@
-//! The HTTP doors of hostler.
+//! The HTTP doors of hostler: they translate requests into commands on [`Core`](hostler_core::Core) and answer in
+//! their own dialect. Nothing is decided here.
+//!
+//! One origin serves every door; [`router`] is all of it:
+//!
+//! ```text
+//!   request ─► observe ─► paths ─► route ─► authenticate ─► handler ─► core
+//!              request id  one      first segment decides
+//!              panics      spelling whose 404 and 405 it is
+//!              problems    per path
+//! ```
+//!
+//! * [`native`]: `/hostler/v1/…` and `/hostler/openapi.json`;
+//! * [`ops`]: `/livez`, `/readyz`, `/metrics`;
+//! * `/` leads to the dashboard.
+//!
+//! Quirk: a slash at the end of a path means nothing (see [`paths`]).
 
+pub mod login;
 pub mod native;
+mod observe;
+pub mod ops;
+pub mod paths;
+mod state;
+#[cfg(test)]
+mod tests;
+
+pub use login::LocalPeer;
+pub use state::DoorState;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::http::{StatusCode, Uri, header};
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use tower_http::compression::CompressionLayer;
+
+/// Everything that is served, for a listener of any kind.
+///
+/// The listener inserts [`LocalPeer`] into the requests of a unix socket, and
+/// [`ConnectInfo`](axum::extract::ConnectInfo) with the peer's address into those of a TCP socket.
+pub fn router(state: DoorState) -> Router {
+    let (native, document) = native::router(&state);
+    let document = native::serialized(&document);
+    let routed: Router<DoorState> = Router::new()
+        .route("/", get(|| async { (StatusCode::FOUND, [(header::LOCATION, "/dashboard/")]) }))
+        .route(
+            "/hostler/openapi.json",
+            get(|| async { ([(header::CONTENT_TYPE, "application/json")], document) }),
+        )
+        .merge(ops::router())
+        .merge(native)
+        .fallback(not_found)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(from_fn(observe::name_route))
+        // Its default predicate leaves event streams alone.
+        .layer(CompressionLayer::new());
+    let routed = routed.with_state(state.clone());
+    // Paths are made uniform before routing, so this layer goes around the router, not onto its routes.
+    let uniform = tower::Layer::layer(&from_fn(paths::uniform), routed);
+    Router::new().fallback_service(uniform).layer(from_fn_with_state(state, observe::observe))
+}
+
+/// The first path segment decides whose errors are answered.
+fn is_native(path: &str) -> bool {
+    path.strip_prefix("/hostler").is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+async fn not_found(request: Request) -> Response {
+    unrouted(request.uri(), StatusCode::NOT_FOUND, "not_found", "there is nothing at this path")
+}
+
+async fn method_not_allowed(request: Request) -> Response {
+    let text = format!("{} is not possible at this path", request.method());
+    unrouted(request.uri(), StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", &text)
+}
+
+fn unrouted(uri: &Uri, status: StatusCode, code: &'static str, text: &str) -> Response {
+    if is_native(uri.path()) {
+        return native::Refusal::new(status, code, text).into_response();
+    }
+    (status, format!("{text}\n")).into_response()
+}

@@ -128,6 +128,14 @@ impl Core {
         }
     }
 
+    /// Whether a request under this key was answered before, so that a door can say so.
+    ///
+    /// # Errors
+    /// Conflict `idempotency_mismatch`, when the earlier request was another one.
+    pub async fn answered_before(&self, caller: &Caller, idempotency: &Idempotency) -> Result<bool> {
+        Ok(self.replayed(caller, Some(idempotency)).await?.is_some())
+    }
+
     /// What an earlier request under this key made, if there was one.
     ///
     /// # Errors

@@ -9,8 +9,8 @@ use crate::ids::{AddressId, NetworkId};
 use crate::machines::{Life, Machine};
 use crate::ports::StoreError;
 use crate::query::{Filter, Select};
-use crate::record::Kind;
-use std::collections::HashSet;
+use crate::record::{Kind, Value};
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
 /// Addresses of one network that may be given out, at most.
@@ -120,6 +120,17 @@ impl Core {
         let network = self.network_named(Some(network)).await?;
         ask.filter = Filter::eq("network", network.id.0).and(caller.visible()).and(ask.filter);
         self.page(ask).await
+    }
+
+    /// The reserved addresses of these machines' cards. The machines are the caller's right to know them.
+    pub async fn addresses_of(&self, machines: &[Machine]) -> Result<HashMap<AddressId, IpAddr>> {
+        let holders = machines.iter().filter(|machine| machine.nics.iter().any(|nic| nic.address.is_some()));
+        let ids: Vec<Value> = holders.map(|machine| machine.id.0.into()).collect();
+        if ids.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let found = self.all::<Address>(Filter::In("machine", ids)).await?;
+        Ok(found.into_iter().map(|address| (address.id, address.ip)).collect())
     }
 
     /// Holds an address by hand, so that no machine gets it: this one, or the next free one.

@@ -1,3 +1,80 @@
-//! The native REST API.
+//! The native REST API: `/hostler/v1/…`, described by `/hostler/openapi.json`.
+//!
+//! * Errors are problems (RFC 9457) with a stable `code`; see [`types::Problem`].
+//! * Commands that take time answer 202 with the object and its task, and `Location` names the task; wait for it with
+//!   `GET /tasks/{task}?wait_s=30` or follow `GET /events`.
+//! * Lists page by opaque cursors. Unknown parameters and unknown fields are errors.
+//! * Creations of machines, templates and volumes take an `Idempotency-Key`.
+//!
+//! Quirks: a request over the unix socket of the server's own user needs no token (the command line relies on it).
+//! `Idempotent-Replayed` is missing when two requests with the same key run at the very same time.
 
+mod access;
+mod disks;
+mod document;
+mod events;
+mod machines;
+mod places;
+mod render;
+mod system;
+mod tasks;
 pub mod types;
+mod wire;
+
+pub use document::operations;
+pub(crate) use document::serialized;
+pub use wire::Refusal;
+
+use crate::login;
+use crate::state::DoorState;
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use std::time::Duration;
+use utoipa::openapi::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+
+/// For routes that answer soon. What was asked may have been done although the answer is cut.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The routes of the native door and their description.
+pub(crate) fn router(state: &DoorState) -> (Router<DoorState>, OpenApi) {
+    let (routes, document) = routes().split_for_parts();
+    let routes = routes.route_layer(from_fn_with_state(state.clone(), authenticate));
+    (Router::new().nest("/hostler/v1", routes), document::complete(document))
+}
+
+fn routes() -> OpenApiRouter<DoorState> {
+    let quick = OpenApiRouter::new()
+        .merge(machines::routes())
+        .merge(disks::routes())
+        .merge(places::routes())
+        .merge(tasks::routes())
+        .merge(access::routes())
+        .merge(system::routes());
+    document::begin()
+        .merge(quick.layer(from_fn(in_time)))
+        .merge(machines::slow_routes())
+        .merge(disks::slow_routes())
+        .merge(tasks::slow_routes())
+        .merge(system::slow_routes())
+        .merge(events::routes())
+}
+
+/// Lets nobody in without a credential that counts; handlers find the caller in the request.
+async fn authenticate(State(state): State<DoorState>, mut request: Request, next: Next) -> Response {
+    match login::session(&state, request.headers(), request.extensions()).await {
+        Ok(session) => {
+            request.extensions_mut().insert(session);
+            next.run(request).await
+        }
+        Err(login::Refused::By(error)) => Refusal::from(error).into_response(),
+        Err(login::Refused::TooMany { retry_after_s }) => Refusal::too_many(retry_after_s).into_response(),
+    }
+}
+
+async fn in_time(request: Request, next: Next) -> Response {
+    let answer = tokio::time::timeout(PATIENCE, next.run(request)).await;
+    answer.unwrap_or_else(|_| Refusal::timed_out().into_response())
+}

@@ -10,6 +10,7 @@
 
 mod access;
 mod disks;
+mod lists;
 mod machines;
 mod places;
 mod tasks;
@@ -18,6 +19,9 @@ mod words;
 pub use access::{Account, Token, TokenCreate, TokenCreated};
 pub use disks::{
     Image, ImageSource, Storage, Template, TemplateCreate, Volume, VolumeAttach, VolumeCreate, VolumeGrow,
+};
+pub use lists::{
+    AddressesAsk, EventsAsk, MachinesAsk, NamedAsk, PageAsk, TasksAsk, TemplatesAsk, TokensAsk, VolumesAsk,
 };
 pub use machines::{
     Endpoint, GuestFacts, Machine, MachineCreate, MachineEdit, Nic, Observation, PowerChange, Run, RunOutput,

@@ -1,0 +1,257 @@
+//! Templates, volumes and storages.
+
+use super::render;
+use super::types::{
+    Accepted, Page, PageAsk, Storage, Template, TemplateCreate, TemplatesAsk, Volume, VolumeAttach,
+    VolumeCreate, VolumeGrow, VolumesAsk,
+};
+use super::wire::{Answer, By, Column, ListQuery, ListSpec, Parameters, Pick, Posted, accepted};
+use crate::state::DoorState;
+use axum::Json;
+use axum::extract::{Path, State};
+use hostler_core::query::Filter;
+use hostler_core::templates::TemplateAsk;
+use hostler_core::volumes::VolumeAsk;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+/// Routes that answer soon.
+pub(super) fn routes() -> OpenApiRouter<DoorState> {
+    OpenApiRouter::new()
+        .routes(routes!(template_list, template_create))
+        .routes(routes!(template_show, template_delete))
+        .routes(routes!(volume_list, volume_create))
+        .routes(routes!(volume_show, volume_delete))
+        .routes(routes!(volume_attach))
+        .routes(routes!(volume_detach))
+        .routes(routes!(storage_list))
+}
+
+/// Growing a volume changes its file before it answers.
+pub(super) fn slow_routes() -> OpenApiRouter<DoorState> {
+    OpenApiRouter::new().routes(routes!(volume_grow))
+}
+
+const TEMPLATES: ListSpec = ListSpec {
+    orders: &[
+        Column::Id("id"),
+        Column::Int("number"),
+        Column::Text("name"),
+        Column::Int("version"),
+        Column::Int("created_at"),
+    ],
+    picks: &[("name", Pick::Contains), ("state", Pick::Words(&["building", "ready", "deleting", "failed"]))],
+};
+
+/// List templates
+#[utoipa::path(get, path = "/templates", tag = "templates", params(PageAsk, TemplatesAsk), responses((status = 200, body = Page<Template>)))]
+async fn template_list(
+    State(state): State<DoorState>,
+    By(caller): By,
+    parameters: Parameters,
+) -> Answer<Json<Page<Template>>> {
+    let query = ListQuery::read(&parameters.0, &TEMPLATES)?;
+    let page = state.core().template_list(&caller, query.ask()).await?;
+    Ok(Json(query.page(page, |template| render::template(&caller, template))))
+}
+
+/// Make a template
+///
+/// A further version when the name exists. Administrators only.
+#[utoipa::path(
+    post, path = "/templates", tag = "templates", request_body = TemplateCreate,
+    params(("Idempotency-Key" = Option<String>, Header, description = "Makes the request safe to repeat")),
+    responses((status = 202, body = Accepted<Template>))
+)]
+async fn template_create(
+    State(state): State<DoorState>,
+    By(caller): By,
+    Posted { value, idempotency }: Posted<TemplateCreate>,
+) -> Answer {
+    let ask = TemplateAsk {
+        name: value.name,
+        source: value.source.into(),
+        description: value.description,
+        vcpus: value.vcpus,
+        memory_mib: value.memory_mib,
+        disk_mib: value.disk_mib,
+    };
+    let replayed = match &idempotency {
+        Some(asked) => state.core().answered_before(&caller, asked).await?,
+        None => false,
+    };
+    let made = state.core().template_make(&caller, &ask, idempotency.as_ref()).await?;
+    Ok(accepted(render::template(&caller, made.record), made.task.as_ref(), replayed))
+}
+
+/// Show a template
+#[utoipa::path(
+    get, path = "/templates/{template}", tag = "templates",
+    params(("template" = String, Path, description = "Id, number, name@version, or name (its newest ready version)")),
+    responses((status = 200, body = Template))
+)]
+async fn template_show(
+    State(state): State<DoorState>,
+    By(caller): By,
+    Path(template): Path<String>,
+) -> Answer<Json<Template>> {
+    let template = state.core().template_get(&caller, &template).await?;
+    Ok(Json(render::template(&caller, template)))
+}
+
+/// Remove one version of a template
+///
+/// Refused while a machine or volume stands on it. Administrators only.
+#[utoipa::path(
+    delete, path = "/templates/{template}", tag = "templates",
+    params(("template" = String, Path, description = "Id, number, name@version, or name (its newest ready version)")),
+    responses((status = 202, body = Accepted<Template>))
+)]
+async fn template_delete(
+    State(state): State<DoorState>,
+    By(caller): By,
+    Path(template): Path<String>,
+) -> Answer {
+    let done = state.core().template_delete(&caller, &template).await?;
+    Ok(accepted(render::template(&caller, done.record), done.task.as_ref(), false))
+}
+
+const VOLUMES: ListSpec = ListSpec {
+    orders: &[
+        Column::Id("id"),
+        Column::Int("number"),
+        Column::Text("name"),
+        Column::Int("size_mib"),
+        Column::Int("created_at"),
+    ],
+    picks: &[
+        ("name", Pick::Contains),
+        ("state", Pick::Words(&["creating", "present", "deleting"])),
+        ("machine", Pick::Own),
+        ("owner", Pick::Key),
+    ],
+};
+
+/// List volumes
+///
+/// The caller's; an administrator sees everybody's.
+#[utoipa::path(get, path = "/volumes", tag = "volumes", params(PageAsk, VolumesAsk), responses((status = 200, body = Page<Volume>)))]
+async fn volume_list(
+    State(state): State<DoorState>,
+    By(caller): By,
+    parameters: Parameters,
+) -> Answer<Json<Page<Volume>>> {
+    let mut query = ListQuery::read(&parameters.0, &VOLUMES)?;
+    if let Some(key) = query.own("machine").map(str::to_owned) {
+        let machine = state.core().machine_get(&caller, &key).await?;
+        query.narrow(Filter::eq("machine", machine.id.0));
+    }
+    let page = state.core().volume_list(&caller, query.ask()).await?;
+    Ok(Json(query.page(page, Volume::from)))
+}
+
+/// Make an empty volume
+#[utoipa::path(
+    post, path = "/volumes", tag = "volumes", request_body = VolumeCreate,
+    params(("Idempotency-Key" = Option<String>, Header, description = "Makes the request safe to repeat")),
+    responses((status = 202, body = Accepted<Volume>))
+)]
+async fn volume_create(
+    State(state): State<DoorState>,
+    By(caller): By,
+    Posted { value, idempotency }: Posted<VolumeCreate>,
+) -> Answer {
+    let ask = VolumeAsk { name: value.name, size_mib: value.size_mib };
+    let replayed = match &idempotency {
+        Some(asked) => state.core().answered_before(&caller, asked).await?,
+        None => false,
+    };
+    let made = state.core().volume_create(&caller, &ask, idempotency.as_ref()).await?;
+    Ok(accepted(Volume::from(made.record), made.task.as_ref(), replayed))
+}
+
+/// Show a volume
+#[utoipa::path(
+    get, path = "/volumes/{volume}", tag = "volumes",
+    params(("volume" = String, Path, description = "Id or number")),
+    responses((status = 200, body = Volume))
+)]
+async fn volume_show(
+    State(state): State<DoorState>,
+    By(caller): By,
+    Path(volume): Path<String>,
+) -> Answer<Json<Volume>> {
+    Ok(Json(state.core().volume_get(&caller, &volume).await?.into()))
+}
+
+/// Remove a volume that no machine has
+#[utoipa::path(
+    delete, path = "/volumes/{volume}", tag = "volumes",
+    params(("volume" = String, Path, description = "Id or number")),
+    responses((status = 202, body = Accepted<Volume>))
+)]
+async fn volume_delete(State(state): State<DoorState>, By(caller): By, Path(volume): Path<String>) -> Answer {
+    let done = state.core().volume_delete(&caller, &volume).await?;
+    Ok(accepted(Volume::from(done.record), done.task.as_ref(), false))
+}
+
+/// Give a volume to a machine that is off
+#[utoipa::path(
+    post, path = "/volumes/{volume}/attach", tag = "volumes", request_body = VolumeAttach,
+    params(("volume" = String, Path, description = "Id or number")),
+    responses((status = 200, body = Volume))
+)]
+async fn volume_attach(
+    State(state): State<DoorState>,
+    By(caller): By,
+    Path(volume): Path<String>,
+    Posted { value, .. }: Posted<VolumeAttach>,
+) -> Answer<Json<Volume>> {
+    Ok(Json(state.core().volume_attach(&caller, &volume, &value.machine).await?.into()))
+}
+
+/// Take a volume from a machine that is off
+#[utoipa::path(
+    post, path = "/volumes/{volume}/detach", tag = "volumes",
+    params(("volume" = String, Path, description = "Id or number")),
+    responses((status = 200, body = Volume))
+)]
+async fn volume_detach(
+    State(state): State<DoorState>,
+    By(caller): By,
+    Path(volume): Path<String>,
+) -> Answer<Json<Volume>> {
+    Ok(Json(state.core().volume_detach(&caller, &volume).await?.into()))
+}
+
+/// Grow a volume
+///
+/// The machine that has it must be off.
+#[utoipa::path(
+    post, path = "/volumes/{volume}/grow", tag = "volumes", request_body = VolumeGrow,
+    params(("volume" = String, Path, description = "Id or number")),
+    responses((status = 200, body = Volume))
+)]
+async fn volume_grow(
+    State(state): State<DoorState>,
+    By(caller): By,
+    Path(volume): Path<String>,
+    Posted { value, .. }: Posted<VolumeGrow>,
+) -> Answer<Json<Volume>> {
+    Ok(Json(state.core().volume_grow(&caller, &volume, value.size_mib).await?.into()))
+}
+
+/// List storages
+///
+/// All on one page: there are few.
+#[utoipa::path(get, path = "/storages", tag = "volumes", responses((status = 200, body = Page<Storage>)))]
+async fn storage_list(
+    State(state): State<DoorState>,
+    By(caller): By,
+    parameters: Parameters,
+) -> Answer<Json<Page<Storage>>> {
+    parameters.only(&[])?;
+    let storages = state.core().storage_list(&caller).await?.into_iter();
+    let items = storages.map(|(place, facts)| render::storage(&caller, place, facts.as_ref())).collect();
+    Ok(Json(Page { items, next: None }))
+}

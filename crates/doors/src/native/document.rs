@@ -1,0 +1,135 @@
+//! The description of the native API (OpenAPI 3.1), made from the handlers themselves.
+//!
+//! `openapi/native.json` is a copy that reviewers see change; a test compares it.
+
+use super::types::Problem;
+use crate::state::DoorState;
+use axum::http::Method;
+use utoipa::OpenApi as _;
+use utoipa::openapi::path::{Operation, PathItem};
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::{Content, OpenApi, Ref, RefOr, ResponseBuilder};
+use utoipa_axum::router::OpenApiRouter;
+
+#[derive(utoipa::OpenApi)]
+#[openapi(
+    info(
+        title = "hostler",
+        description = "Creates, keeps, lends and takes back machines.",
+        license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0")
+    ),
+    servers((url = "/hostler/v1")),
+    components(schemas(Problem)),
+    security(("token" = [])),
+    tags(
+        (name = "machines", description = "Computers we manage"),
+        (name = "templates", description = "What machines are made from"),
+        (name = "volumes", description = "Virtual disks, and the storages they lie in"),
+        (name = "networks", description = "Networks and their addresses"),
+        (name = "hosts", description = "Computers that run virtual machines, and clusters of them"),
+        (name = "tasks", description = "Durable work"),
+        (name = "access", description = "The caller's account and tokens"),
+        (name = "system", description = "The installation itself")
+    )
+)]
+struct Document;
+
+/// A router whose description begins with ours.
+pub(super) fn begin() -> OpenApiRouter<DoorState> {
+    OpenApiRouter::with_openapi(Document::openapi())
+}
+
+/// The description with what every operation shares: how to come in, and that any other answer is a problem.
+pub(super) fn complete(mut document: OpenApi) -> OpenApi {
+    let scheme = HttpBuilder::new()
+        .scheme(HttpAuthScheme::Bearer)
+        .description(Some("A token, `hst_…`. Not needed over the unix socket of the server's own user."));
+    let components = document.components.get_or_insert_default();
+    components.security_schemes.insert("token".to_owned(), RefOr::T(SecurityScheme::Http(scheme.build())));
+    let problem = Content::new(Some(Ref::from_schema_name("Problem")));
+    let answer = ResponseBuilder::new()
+        .description("Why it was not done")
+        .content("application/problem+json", problem)
+        .build();
+    for item in document.paths.paths.values_mut() {
+        for operation in operations_of(item) {
+            operation.responses.responses.insert("default".to_owned(), answer.clone().into());
+            for response in operation.responses.responses.values_mut() {
+                if let RefOr::T(response) = response
+                    && response.description.is_empty()
+                {
+                    "Done".clone_into(&mut response.description);
+                }
+            }
+        }
+    }
+    document
+}
+
+fn operations_of(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
+    let all = [&mut item.get, &mut item.post, &mut item.put, &mut item.patch, &mut item.delete];
+    all.into_iter().filter_map(Option::as_mut)
+}
+
+/// The description as it is served.
+pub(crate) fn serialized(document: &OpenApi) -> String {
+    document.to_pretty_json().unwrap_or_default() + "\n"
+}
+
+/// Every operation of the native door: its method, and its path as a pattern below `/hostler/v1`.
+pub fn operations() -> Vec<(Method, String)> {
+    let document = super::routes().split_for_parts().1;
+    let mut list = Vec::new();
+    for (path, item) in &document.paths.paths {
+        let methods = [
+            (Method::GET, &item.get),
+            (Method::POST, &item.post),
+            (Method::PUT, &item.put),
+            (Method::PATCH, &item.patch),
+            (Method::DELETE, &item.delete),
+        ];
+        let known = methods.into_iter().filter(|(_, operation)| operation.is_some());
+        list.extend(known.map(|(method, _)| (method, path.clone())));
+    }
+    list
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    fn document() -> OpenApi {
+        complete(super::super::routes().split_for_parts().1)
+    }
+
+    #[test]
+    fn the_committed_description_is_the_present_one() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../openapi/native.json");
+        let present = serialized(&document());
+        if std::env::var_os("UPDATE").is_some() {
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(&path, &present).unwrap();
+        }
+        let committed = std::fs::read_to_string(&path).unwrap_or_default();
+        assert!(
+            committed == present,
+            "openapi/native.json has drifted; run `UPDATE=1 cargo test -p hostler-doors` and review the change"
+        );
+    }
+
+    #[test]
+    fn every_operation_is_described() {
+        let document = document();
+        let value = serde_json::to_value(&document).unwrap();
+        assert_eq!(value["openapi"], "3.1.0");
+        let mut ids = std::collections::BTreeSet::new();
+        for (method, path) in operations() {
+            let operation = &value["paths"][&path][method.as_str().to_lowercase()];
+            assert!(operation["summary"].is_string(), "{method} {path} has no summary");
+            assert!(operation["responses"]["default"].is_object(), "{method} {path} has no problem");
+            assert!(ids.insert(operation["operationId"].to_string()), "{method} {path}: id is taken");
+        }
+        assert!(ids.len() > 40, "{} operations", ids.len());
+    }
+}

@@ -1,0 +1,126 @@
+//! Machines for the wire. What lies in other records is asked for once per page, not once per machine.
+
+use crate::native::render::time;
+use crate::native::types::{Endpoint, GuestFacts, Machine, Nic, Observation, TemplateRef};
+use crate::state::DoorState;
+use hostler_core::Result;
+use hostler_core::access::Caller;
+use hostler_core::core::ListAsk;
+use hostler_core::ids::{AddressId, MachineId};
+use hostler_core::machines;
+use hostler_core::query::Filter;
+use hostler_core::record::Value;
+use std::collections::HashMap;
+use std::net::IpAddr;
+use uuid::Uuid;
+
+type Volumes = HashMap<MachineId, Vec<(u32, Uuid)>>;
+
+/// One machine for the wire.
+pub(super) async fn machine(
+    state: &DoorState,
+    caller: &Caller,
+    record: machines::Machine,
+) -> Result<Machine> {
+    let list = [record];
+    let volumes = volumes(state, caller, &list).await?;
+    let addresses = state.core().addresses_of(&list).await?;
+    one(state, caller, &list[0], &volumes, &addresses).await
+}
+
+/// Machines for the wire, in this order.
+pub(super) async fn machines(
+    state: &DoorState,
+    caller: &Caller,
+    records: &[machines::Machine],
+) -> Result<Vec<Machine>> {
+    let volumes = volumes(state, caller, records).await?;
+    let addresses = state.core().addresses_of(records).await?;
+    let mut list = Vec::with_capacity(records.len());
+    for record in records {
+        list.push(one(state, caller, record, &volumes, &addresses).await?);
+    }
+    Ok(list)
+}
+
+async fn volumes(state: &DoorState, caller: &Caller, records: &[machines::Machine]) -> Result<Volumes> {
+    let mut found = Volumes::new();
+    if records.is_empty() {
+        return Ok(found);
+    }
+    let ids: Vec<Value> = records.iter().map(|record| record.id.0.into()).collect();
+    let mut ask = ListAsk { filter: Filter::In("machine", ids), limit: 1000, ..ListAsk::default() };
+    loop {
+        let page = state.core().volume_list(caller, ask.clone()).await?;
+        for volume in page.items {
+            if let Some(machine) = volume.machine {
+                found.entry(machine).or_default().push((volume.position, volume.id.0));
+            }
+        }
+        match page.next {
+            Some(next) => ask.after = Some(next),
+            None => break,
+        }
+    }
+    found.values_mut().for_each(|list| list.sort_unstable());
+    Ok(found)
+}
+
+async fn one(
+    state: &DoorState,
+    caller: &Caller,
+    record: &machines::Machine,
+    volumes: &Volumes,
+    addresses: &HashMap<AddressId, IpAddr>,
+) -> Result<Machine> {
+    let template = state.template_name(caller, record.template.0).await?;
+    let nics = record.nics.iter().map(|nic| Nic {
+        network: nic.network.0,
+        mac: nic.mac.clone(),
+        address: nic.address.and_then(|id| addresses.get(&id).copied()),
+    });
+    let own = volumes.get(&record.id).map_or(&[][..], Vec::as_slice);
+    let observed = &record.observed;
+    Ok(Machine {
+        id: record.id.0,
+        number: record.number,
+        name: record.name.to_string(),
+        description: record.description.clone(),
+        labels: record.labels.clone(),
+        owner: record.owner.0,
+        cluster: record.cluster.0,
+        host: record.host.0,
+        template: TemplateRef {
+            id: record.template.0,
+            version: template.as_ref().map(|(_, version)| *version),
+            name: template.map(|(name, _)| name),
+        },
+        vcpus: record.vcpus,
+        memory_mib: record.memory_mib,
+        nics: nics.collect(),
+        volumes: own.iter().map(|(_, id)| *id).collect(),
+        ssh: record.ssh.as_ref().map(|ssh| Endpoint { address: ssh.address, port: ssh.port }),
+        ssh_host_key: Some(state.core().machine_host_key(record)?),
+        life: record.life.into(),
+        wanted: record.wanted.into(),
+        observed: Observation {
+            power: observed.power.into(),
+            at: observed.at.to_string(),
+            generation: observed.generation,
+        },
+        ready: record.ready_at.is_some(),
+        ready_at: time(record.ready_at),
+        reason: record.reason.clone(),
+        task: record.task.map(|id| id.0),
+        guest: record.guest.as_ref().map(|facts| GuestFacts {
+            agent: facts.agent.clone(),
+            version: facts.version.clone(),
+            host_name: facts.host_name.clone(),
+            os: facts.os.clone(),
+            kernel: facts.kernel.clone(),
+            addresses: facts.addresses.clone(),
+        }),
+        created_at: record.created_at.to_string(),
+        updated_at: record.updated_at.to_string(),
+    })
+}

@@ -1,0 +1,265 @@
+//! From core's records to the types of the wire.
+
+use super::types::{
+    Accelerator, Account, Address, Cluster, Event, Finding, Host, HostFacts, Image, ImageSource, Network,
+    Range, Storage, Task, Template, Token, Volume,
+};
+use hostler_core::access::{self, Caller};
+use hostler_core::ports::{self, StorageFacts};
+use hostler_core::time::Timestamp;
+use hostler_core::{doctor, events, hosts, networks, tasks, templates, volumes};
+
+/// A point in time, when there is one.
+pub(super) fn time(at: Option<Timestamp>) -> Option<String> {
+    at.map(|at| at.to_string())
+}
+
+impl From<&tasks::Task> for Task {
+    fn from(task: &tasks::Task) -> Self {
+        Self {
+            id: task.id.0,
+            number: task.number,
+            kind: task.kind.clone(),
+            state: task.state.into(),
+            open: task.state.is_open(),
+            step: task.step.clone(),
+            attempt: task.attempt,
+            progress: task.progress,
+            message: task.message.clone(),
+            error: task.error.clone(),
+            error_code: task.error_code.clone(),
+            owner: task.owner.0,
+            subject: task.subject,
+            subject_kind: task.subject_kind.clone(),
+            subject_name: task.subject_name.clone(),
+            host: task.host.map(|id| id.0),
+            due: task.due.to_string(),
+            created_at: task.created_at.to_string(),
+            started_at: time(task.started_at),
+            ended_at: time(task.ended_at),
+        }
+    }
+}
+
+impl From<volumes::Volume> for Volume {
+    fn from(volume: volumes::Volume) -> Self {
+        Self {
+            id: volume.id.0,
+            number: volume.number,
+            name: volume.name,
+            owner: volume.owner.0,
+            storage: volume.storage.0,
+            size_mib: volume.size_mib,
+            format: volume.format.into(),
+            template: volume.template.map(|id| id.0),
+            machine: volume.machine.map(|id| id.0),
+            position: volume.position,
+            with_machine: volume.with_machine,
+            state: volume.state.into(),
+            task: volume.task.map(|id| id.0),
+            created_at: volume.created_at.to_string(),
+        }
+    }
+}
+
+/// A template as this caller may see it.
+pub(super) fn template(caller: &Caller, template: templates::Template) -> Template {
+    Template {
+        id: template.id.0,
+        number: template.number,
+        name: template.name,
+        version: template.version,
+        description: template.description,
+        owner: template.owner.0,
+        storage: template.storage.0,
+        source: caller.is_administrator().then(|| template.source.into()),
+        vcpus: template.vcpus,
+        memory_mib: template.memory_mib,
+        disk_mib: template.disk_mib,
+        state: template.state.into(),
+        image: template.image.map(Image::from),
+        reason: template.reason,
+        task: template.task.map(|id| id.0),
+        created_at: template.created_at.to_string(),
+    }
+}
+
+impl From<templates::Image> for Image {
+    fn from(image: templates::Image) -> Self {
+        Self {
+            kernel: image.kernel.is_some(),
+            disk_mib: image.disk.map(|disk| disk.size_mib),
+            agent: image.agent,
+            cloud_init: image.cloud_init,
+            bytes: image.bytes,
+            digest: image.digest,
+        }
+    }
+}
+
+impl From<ports::ImageSource> for ImageSource {
+    fn from(source: ports::ImageSource) -> Self {
+        match source {
+            ports::ImageSource::Recipe { recipe } => Self::Recipe { recipe },
+            ports::ImageSource::File { path, format, max_mib } => {
+                Self::File { path: path.to_string_lossy().into_owned(), format: format.into(), max_mib }
+            }
+        }
+    }
+}
+
+impl From<ImageSource> for ports::ImageSource {
+    fn from(source: ImageSource) -> Self {
+        match source {
+            ImageSource::Recipe { recipe } => Self::Recipe { recipe },
+            ImageSource::File { path, format, max_mib } => {
+                Self::File { path: path.into(), format: format.into(), max_mib }
+            }
+        }
+    }
+}
+
+/// A storage as this caller may see it.
+pub(super) fn storage(
+    caller: &Caller,
+    place: volumes::StoragePlace,
+    facts: Option<&StorageFacts>,
+) -> Storage {
+    let shown = facts.filter(|_| caller.is_administrator());
+    Storage {
+        id: place.id.0,
+        number: place.number,
+        name: place.name,
+        host: place.host.0,
+        path: shown.map(|facts| facts.path.to_string_lossy().into_owned()),
+        total_mib: facts.map(|facts| facts.total_mib),
+        free_mib: facts.map(|facts| facts.free_mib),
+        created_at: place.created_at.to_string(),
+    }
+}
+
+impl From<networks::Network> for Network {
+    fn from(network: networks::Network) -> Self {
+        let ranges = network.ranges.iter().map(|range| Range { first: range.first, last: range.last });
+        Self {
+            id: network.id.0,
+            number: network.number,
+            ranges: ranges.collect(),
+            name: network.name,
+            kind: network.kind.into(),
+            cluster: network.cluster.0,
+            outbound: network.outbound,
+            prefix: network.prefix,
+            gateway: network.gateway,
+            created_at: network.created_at.to_string(),
+        }
+    }
+}
+
+impl From<networks::Address> for Address {
+    fn from(address: networks::Address) -> Self {
+        Self {
+            id: address.id.0,
+            number: address.number,
+            network: address.network.0,
+            ip: address.ip,
+            machine: address.machine.map(|id| id.0),
+            owner: address.owner.0,
+            note: address.note,
+            created_at: address.created_at.to_string(),
+        }
+    }
+}
+
+impl From<hosts::Cluster> for Cluster {
+    fn from(cluster: hosts::Cluster) -> Self {
+        Self {
+            id: cluster.id.0,
+            number: cluster.number,
+            name: cluster.name,
+            created_at: cluster.created_at.to_string(),
+        }
+    }
+}
+
+impl From<hosts::Host> for Host {
+    fn from(host: hosts::Host) -> Self {
+        Self {
+            id: host.id.0,
+            number: host.number,
+            name: host.name,
+            cluster: host.cluster.0,
+            facts: host.facts.map(HostFacts::from),
+            seen_at: time(host.seen_at),
+            created_at: host.created_at.to_string(),
+        }
+    }
+}
+
+impl From<ports::HostFacts> for HostFacts {
+    fn from(facts: ports::HostFacts) -> Self {
+        let accelerator =
+            facts.accelerator.map(|found| Accelerator { name: found.name, cpu: found.cpu, why: found.why });
+        Self {
+            version: facts.version,
+            accelerator,
+            cpus: facts.cpus,
+            memory_mib: facts.memory_mib,
+            kernel: facts.kernel,
+            problems: facts.problems,
+        }
+    }
+}
+
+impl From<access::Account> for Account {
+    fn from(account: access::Account) -> Self {
+        Self {
+            id: account.id.0,
+            number: account.number,
+            login: account.login,
+            email: account.email,
+            role: account.role.into(),
+            enabled: account.enabled,
+            created_at: account.created_at.to_string(),
+        }
+    }
+}
+
+impl From<access::Token> for Token {
+    fn from(token: access::Token) -> Self {
+        Self {
+            id: token.id.0,
+            number: token.number,
+            account: token.account.0,
+            description: token.description,
+            expires_at: time(token.expires_at),
+            created_at: token.created_at.to_string(),
+        }
+    }
+}
+
+impl From<doctor::Finding> for Finding {
+    fn from(finding: doctor::Finding) -> Self {
+        Self {
+            check: finding.check,
+            level: finding.level.into(),
+            text: finding.text,
+            cause: finding.cause,
+            hint: finding.hint,
+        }
+    }
+}
+
+impl From<&events::Event> for Event {
+    fn from(event: &events::Event) -> Self {
+        let told = &event.event;
+        Self {
+            seq: event.seq,
+            name: told.name(),
+            at: told.at.to_string(),
+            kind: told.kind.word().to_owned(),
+            subject: told.subject,
+            body: serde_json::from_str(&told.body).unwrap_or(serde_json::Value::Null),
+        }
+    }
+}

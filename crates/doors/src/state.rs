@@ -1,0 +1,110 @@
+//! What the doors of one process share.
+
+use crate::login::Failures;
+use crate::ops::Metrics;
+use hostler_core::time::Timestamp;
+use hostler_core::{Core, Result};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+/// What the doors of one process share. Cheap to clone; all clones are one.
+#[derive(Clone, Debug)]
+pub struct DoorState {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    core: Core,
+    started: Timestamp,
+    shutdown: CancellationToken,
+    streams: TaskTracker,
+    metrics: Metrics,
+    failures: Failures,
+    templates: Mutex<HashMap<Uuid, (String, u32)>>,
+    requests: AtomicU64,
+}
+
+/// Names of templates remembered, at most.
+const TEMPLATES_KEPT: usize = 4096;
+
+impl DoorState {
+    /// Doors over this core, started now. When `shutdown` is cancelled, streams end and `/readyz` says no.
+    pub fn new(core: Core, shutdown: CancellationToken) -> Self {
+        let started = core.clock().now();
+        let shared = Shared {
+            metrics: Metrics::new(started),
+            core,
+            started,
+            shutdown,
+            streams: TaskTracker::new(),
+            failures: Failures::default(),
+            templates: Mutex::default(),
+            requests: AtomicU64::new(0),
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// The domain.
+    pub fn core(&self) -> &Core {
+        &self.shared.core
+    }
+
+    /// When this process was started.
+    pub fn started(&self) -> Timestamp {
+        self.shared.started
+    }
+
+    /// Cancelled when the server shuts down.
+    pub fn shutdown(&self) -> &CancellationToken {
+        &self.shared.shutdown
+    }
+
+    /// Open consoles. They end by themselves after `shutdown`; whoever serves may wait for that.
+    pub fn streams(&self) -> &TaskTracker {
+        &self.shared.streams
+    }
+
+    /// What `/metrics` shows.
+    pub fn metrics(&self) -> &Metrics {
+        &self.shared.metrics
+    }
+
+    pub(crate) fn failures(&self) -> &Failures {
+        &self.shared.failures
+    }
+
+    /// A name for the next request: when this process was started, and how many requests came before.
+    pub(crate) fn request_id(&self) -> String {
+        let before = self.shared.requests.fetch_add(1, Ordering::Relaxed);
+        format!("{:x}-{before}", self.shared.started.0)
+    }
+
+    /// Name and version of a template. They never change, so they are remembered; null when its record is gone.
+    pub(crate) async fn template_name(
+        &self,
+        caller: &hostler_core::access::Caller,
+        id: Uuid,
+    ) -> Result<Option<(String, u32)>> {
+        let known = || self.shared.templates.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = known().get(&id) {
+            return Ok(Some(found.clone()));
+        }
+        let template = match self.core().template_get(caller, &id.to_string()).await {
+            Ok(template) => template,
+            Err(error) if error.kind == hostler_core::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let found = (template.name, template.version);
+        let mut names = known();
+        if names.len() >= TEMPLATES_KEPT {
+            names.clear();
+        }
+        names.insert(id, found.clone());
+        Ok(Some(found))
+    }
+}
