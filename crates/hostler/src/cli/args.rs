@@ -146,7 +146,9 @@ pub(super) enum Command {
     #[command(subcommand)]
     Config(ConfigCommand),
     /// Print a completion script for a shell
-    #[command(after_help = "Example:\n  hostler completions bash > ~/.local/share/bash-completion/completions/hostler")]
+    #[command(
+        after_help = "Example:\n  hostler completions bash > ~/.local/share/bash-completion/completions/hostler"
+    )]
     Completions {
         /// The shell
         shell: clap_complete::Shell,

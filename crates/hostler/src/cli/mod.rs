@@ -89,7 +89,9 @@ async fn ask(command: Command, global: &Global) -> Result<Exit, Failure> {
         Command::Token(command) => objects::token(&session, command).await,
         Command::Whoami => objects::whoami(&session).await,
         Command::Events => objects::events(&session).await,
-        Command::Serve(_) | Command::Config(_) | Command::Completions { .. } | Command::Doctor => Ok(Exit::DONE),
+        Command::Serve(_) | Command::Config(_) | Command::Completions { .. } | Command::Doctor => {
+            Ok(Exit::DONE)
+        }
     }
 }
 

@@ -1,7 +1,6 @@
 //! What the command line understands, and what its help says.
 
-use super::args::{Cli, Command};
-use super::machine::MachineCommand;
+use super::args::Cli;
 use clap::{CommandFactory, Parser};
 
 #[test]
@@ -30,30 +29,6 @@ fn the_help_reads_well() {
 
 fn parse(line: &str) -> Result<Cli, clap::Error> {
     Cli::try_parse_from(line.split(' '))
-}
-
-#[test]
-fn sizes_labels_and_waiting_are_understood() {
-    let line = "hostler machine create -t micro --memory 1G --label a=b --label c=d=e --no-wait --timeout 2m";
-    let Command::Machine(MachineCommand::Create(create)) = parse(line).unwrap().command else {
-        panic!("another command")
-    };
-    assert_eq!(create.memory, Some(1024));
-    assert_eq!(create.labels, [("a".into(), "b".into()), ("c".into(), "d=e".into())]);
-    assert!(!create.wait.wanted());
-    let Command::Machine(MachineCommand::Start(start)) = parse("hostler machine start a").unwrap().command else {
-        panic!("another command")
-    };
-    assert!(start.wait.wanted());
-}
-
-#[test]
-fn what_comes_after_two_dashes_is_left_alone() {
-    let Command::Ssh(ssh) = parse("hostler ssh web -l me -- -L 80:a:80 ls --all").unwrap().command else {
-        panic!("another command")
-    };
-    assert_eq!(ssh.login, "me");
-    assert_eq!(ssh.arguments, ["-L", "80:a:80", "ls", "--all"]);
 }
 
 #[test]

@@ -32,9 +32,7 @@ impl ConfigError {
         // Tabs are kept before the mark, so that it stands under its place whatever their width.
         let indent: String = line.chars().take(before).map(|c| if c == '\t' { c } else { ' ' }).collect();
         let place = format!("{}:{number}:{}", path.display(), before + 1);
-        Self::new(format!(
-            "{place}: {message}\n{gutter} |\n{number} | {line}\n{gutter} | {indent}{marks}"
-        ))
+        Self::new(format!("{place}: {message}\n{gutter} |\n{number} | {line}\n{gutter} | {indent}{marks}"))
     }
 }
 

@@ -102,7 +102,10 @@ fn a_wrong_variable_is_named() {
     assert!(text.starts_with("variable HOSTLER__TASKS__CONCURRENCY: invalid type"), "{text}");
     let text = refused("HOSTLER__TASK__CONCURRENCY", "1");
     assert!(text.starts_with("variable HOSTLER__TASK__CONCURRENCY: unknown field `task`"), "{text}");
-    assert_eq!(refused("HOSTLER__LISTEN__PORT__", "1"), "variable HOSTLER__LISTEN__PORT__: name a setting as HOSTLER__SECTION__KEY");
+    assert_eq!(
+        refused("HOSTLER__LISTEN__PORT__", "1"),
+        "variable HOSTLER__LISTEN__PORT__: name a setting as HOSTLER__SECTION__KEY"
+    );
     assert!(refused("HOSTLER_LISTEN", "1").starts_with("HOSTLER_LISTEN: `1` is no address"));
     assert!(refused("HOSTLER__SERVER__SHUTDOWN_S", "60").contains("must be at most 9"));
 }

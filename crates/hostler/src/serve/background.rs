@@ -2,7 +2,6 @@
 
 use hostler_core::Core;
 use hostler_core::core::LocalHost;
-use hostler_core::ports::Clock as _;
 use hostler_core::reconcile::{Housekeeper, Observer};
 use hostler_core::tasks::Worker;
 use std::time::Duration;
@@ -57,10 +56,17 @@ async fn adopted(core: &Core, local: &LocalHost, stop: &CancellationToken) -> Op
 async fn look(core: Core, local: LocalHost) {
     match core.host_look(&local, false).await {
         Ok(host) => match host.facts.and_then(|facts| facts.accelerator) {
-            Some(found) => tracing::info!(accelerator = found.name, cpu = found.cpu, why = found.why, "this host runs guests"),
+            Some(found) => tracing::info!(
+                accelerator = found.name,
+                cpu = found.cpu,
+                why = found.why,
+                "this host runs guests"
+            ),
             None => tracing::warn!("this host cannot run guests; `hostler doctor` says why"),
         },
-        Err(error) => tracing::warn!(error = error.chain(), "this host cannot run guests; `hostler doctor` says why"),
+        Err(error) => {
+            tracing::warn!(error = error.chain(), "this host cannot run guests; `hostler doctor` says why")
+        }
     }
 }
 

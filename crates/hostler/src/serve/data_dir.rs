@@ -54,7 +54,8 @@ impl DataDir {
         };
         let mut key = [0; 32];
         if text.is_empty() {
-            getrandom::fill(&mut key).map_err(|error| Failure::because("the system gives no random bytes", &error))?;
+            getrandom::fill(&mut key)
+                .map_err(|error| Failure::because("the system gives no random bytes", &error))?;
             write_private(&path, &format!("{}\n", hex::encode(key)))?;
             return Ok(key);
         }
@@ -95,11 +96,15 @@ fn make(path: &Path) -> Result<(), Failure> {
     match std::fs::metadata(path) {
         Ok(meta) if meta.is_dir() => return Ok(()),
         Ok(_) => {
-            return Err(Failure::new(format!("the data directory {shown} is not a directory")).hint(elsewhere));
+            return Err(
+                Failure::new(format!("the data directory {shown} is not a directory")).hint(elsewhere)
+            );
         }
         Err(error) if error.kind() == ErrorKind::NotFound => {}
         Err(error) => {
-            return Err(Failure::because(format!("cannot use the data directory {shown}"), &error).hint(elsewhere));
+            return Err(
+                Failure::because(format!("cannot use the data directory {shown}"), &error).hint(elsewhere)
+            );
         }
     }
     DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|error| {
@@ -112,9 +117,11 @@ fn lock(directory: &Path) -> Result<File, Failure> {
     let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
     let mut file = open.map_err(|error| {
         let user = rustix::process::geteuid();
-        Failure::because(format!("cannot write to the data directory {}", directory.display()), &error).hint(format!(
-            "give user {user} the directory, or name another one with --data-dir or HOSTLER_DATA_DIR"
-        ))
+        Failure::because(format!("cannot write to the data directory {}", directory.display()), &error).hint(
+            format!(
+                "give user {user} the directory, or name another one with --data-dir or HOSTLER_DATA_DIR"
+            ),
+        )
     })?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => {}

@@ -28,7 +28,12 @@ pub trait DriverFactory {
     ///
     /// # Errors
     /// When they cannot be made from this configuration on this host.
-    fn make(&self, config: &Config, installation: Installation, data_dir: &Path) -> Result<LocalHost, Failure>;
+    fn make(
+        &self,
+        config: &Config,
+        installation: Installation,
+        data_dir: &Path,
+    ) -> Result<LocalHost, Failure>;
 }
 
 /// Runs machines with QEMU, and keeps their volumes in the data directory.
@@ -49,7 +54,10 @@ impl DriverFactory for RealDrivers {
     }
 
     fn examine(&self, config: &Config) -> Vec<Finding> {
-        let programs = [("hypervisor", &config.qemu.binary, "qemu-system-x86"), ("images", &config.qemu.qemu_img, "qemu-utils")];
+        let programs = [
+            ("hypervisor", &config.qemu.binary, "qemu-system-x86"),
+            ("images", &config.qemu.qemu_img, "qemu-utils"),
+        ];
         let found = programs.map(|(check, program, package)| match find_program(program) {
             Some(path) => Finding::ok(check, format!("{} is there", path.display())),
             None => Finding::problem(check, format!("there is no program {}", program.display()))
@@ -58,7 +66,12 @@ impl DriverFactory for RealDrivers {
         found.into()
     }
 
-    fn make(&self, config: &Config, installation: Installation, data_dir: &Path) -> Result<LocalHost, Failure> {
+    fn make(
+        &self,
+        config: &Config,
+        installation: Installation,
+        data_dir: &Path,
+    ) -> Result<LocalHost, Failure> {
         let Qemu { binary, qemu_img, agent, console_bytes, .. } = config.qemu.clone();
         let hypervisor = QemuHypervisor::new(QemuConfig {
             host: installation.host,

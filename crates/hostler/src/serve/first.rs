@@ -37,7 +37,8 @@ pub(super) fn first_start(data_dir: &Path, variables: &Variables) -> Result<Firs
 
 fn make_up() -> Result<String, Failure> {
     let mut bytes = [0; 24];
-    getrandom::fill(&mut bytes).map_err(|error| Failure::because("the system gives no random bytes", &error))?;
+    getrandom::fill(&mut bytes)
+        .map_err(|error| Failure::because("the system gives no random bytes", &error))?;
     Ok(bytes.iter().map(|byte| char::from(ALPHABET[usize::from(byte % 32)])).collect())
 }
 

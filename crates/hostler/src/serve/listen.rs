@@ -3,21 +3,29 @@
 use crate::config::Listen;
 use crate::failure::Failure;
 use crate::socket::SocketPath;
-use axum::serve::Listener;
+use axum::extract::connect_info::Connected;
+use axum::serve::{IncomingStream, Listener};
+use hostler_doors::LocalPeer;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use tokio::net::{TcpListener, UnixListener, UnixStream, unix};
+use tokio::net::{TcpListener, UnixListener, UnixStream};
 
 /// Listens on the TCP address; the answer has the real port when any was asked for.
 pub(super) async fn tcp(listen: &Listen) -> Result<(TcpListener, SocketAddr), Failure> {
     let listener = TcpListener::bind(listen.as_str()).await.map_err(|error| {
         let failure = Failure::because(format!("cannot listen on {listen}"), &error);
         match error.kind() {
-            ErrorKind::AddrInUse => failure.hint("another program has it; name another address with --listen"),
-            ErrorKind::PermissionDenied => failure.hint("ports below 1024 are root's; name another one with --listen"),
-            ErrorKind::AddrNotAvailable => failure.hint("this host does not have that address; see `ip address`"),
+            ErrorKind::AddrInUse => {
+                failure.hint("another program has it; name another address with --listen")
+            }
+            ErrorKind::PermissionDenied => {
+                failure.hint("ports below 1024 are root's; name another one with --listen")
+            }
+            ErrorKind::AddrNotAvailable => {
+                failure.hint("this host does not have that address; see `ip address`")
+            }
             _ => failure.hint("name another address with --listen or HOSTLER_LISTEN"),
         }
     })?;
@@ -66,27 +74,42 @@ impl Drop for LocalListener {
 
 impl Listener for LocalListener {
     type Io = UnixStream;
-    type Addr = unix::SocketAddr;
+    type Addr = LocalPeer;
 
     async fn accept(&mut self) -> (Self::Io, Self::Addr) {
         loop {
             // The inner accept waits out passing errors, such as too many open files.
-            let (stream, address) = Listener::accept(&mut self.listener).await;
+            let (stream, _) = Listener::accept(&mut self.listener).await;
             match stream.peer_cred() {
-                Ok(peer) if is_ours(peer.uid()) => return (stream, address),
-                Ok(peer) => tracing::warn!(uid = peer.uid(), "refused another user on the unix socket"),
+                Ok(peer) => {
+                    let peer = local_peer(peer.uid());
+                    if peer.is_administrator() {
+                        return (stream, peer);
+                    }
+                    tracing::warn!(uid = peer.uid, "refused another user on the unix socket");
+                }
                 Err(error) => tracing::warn!(%error, "refused somebody unknown on the unix socket"),
             }
         }
     }
 
     fn local_addr(&self) -> io::Result<Self::Addr> {
-        self.listener.local_addr()
+        Ok(local_peer(rustix::process::geteuid().as_raw()))
     }
 }
 
-fn is_ours(uid: u32) -> bool {
-    uid == 0 || uid == rustix::process::geteuid().as_raw()
+fn local_peer(uid: u32) -> LocalPeer {
+    LocalPeer { uid, server_uid: rustix::process::geteuid().as_raw() }
+}
+
+/// Who is at the other end of a connection to [`LocalListener`].
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Peer(pub(super) LocalPeer);
+
+impl Connected<IncomingStream<'_, LocalListener>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, LocalListener>) -> Self {
+        Self(*stream.remote_addr())
+    }
 }
 
 #[cfg(test)]

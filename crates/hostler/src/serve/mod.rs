@@ -22,16 +22,17 @@ use crate::config::{Config, Variables};
 use crate::failure::Failure;
 use crate::output;
 use axum::Router;
-use axum::extract::Extension;
+use axum::extract::{ConnectInfo, Request};
+use axum::middleware::map_request;
 use axum::serve::ListenerExt;
 use data_dir::DataDir;
 use hostler_core::Core;
 use hostler_core::core::{LocalHost, Parts};
 use hostler_core::hosts::{Installation, bootstrap};
 use hostler_core::ports::{Clock, Ids};
-use hostler_doors::{DoorState, LocalPeer, router};
+use hostler_doors::{DoorState, router};
 use hostler_store::SqliteStore;
-use listen::LocalListener;
+use listen::{LocalListener, Peer};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -162,7 +163,14 @@ async fn serve_tcp(listener: TcpListener, router: Router, stop: CancellationToke
 }
 
 async fn serve_unix(listener: LocalListener, router: Router, stop: CancellationToken) -> std::io::Result<()> {
-    let service = router.layer(Extension(LocalPeer)).into_make_service();
+    // The doors know what to make of a local peer; how it connected is no business of theirs.
+    let router = router.layer(map_request(async |mut request: Request| {
+        if let Some(ConnectInfo(Peer(peer))) = request.extensions_mut().remove::<ConnectInfo<Peer>>() {
+            request.extensions_mut().insert(peer);
+        }
+        request
+    }));
+    let service = router.into_make_service_with_connect_info::<Peer>();
     axum::serve(listener, service).with_graceful_shutdown(stop.cancelled_owned()).await
 }
 

@@ -70,9 +70,17 @@ impl Stage {
         tokio::fs::write(&known, format!("[127.0.0.1]:{port} {}\n", host_key.context("a host key")?)).await?;
         let known = format!("UserKnownHostsFile={}", known.display());
         let key = self.folder.join("key");
-        let arguments = ["-F", "none", "-o", "StrictHostKeyChecking=yes", "-o", &known, "-o", "BatchMode=yes"];
+        let arguments =
+            ["-F", "none", "-o", "StrictHostKeyChecking=yes", "-o", &known, "-o", "BatchMode=yes"];
         let mut all: Vec<&str> = arguments.to_vec();
-        all.extend(["-o", "ConnectTimeout=60", "-o", "ConnectionAttempts=3", "-i", key.to_str().context("a path")?]);
+        all.extend([
+            "-o",
+            "ConnectTimeout=60",
+            "-o",
+            "ConnectionAttempts=3",
+            "-i",
+            key.to_str().context("a path")?,
+        ]);
         all.extend(["-p", &port, "root@127.0.0.1", command]);
         let output = run("ssh", &all).await?;
         Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
@@ -86,12 +94,16 @@ impl Stage {
 
     async fn the_life_of_a_machine(&self) -> Result<()> {
         let machine = self.create("first").await?;
-        ensure!(machine["life"] == "present" && machine["observed"]["power"] == "on" && machine["ready"] == true);
+        ensure!(
+            machine["life"] == "present" && machine["observed"]["power"] == "on" && machine["ready"] == true
+        );
         ensure!(machine["number"].as_i64().is_some_and(|number| number > 0));
         ensure!(self.ssh(&machine, "hostname").await? == "first");
         let id = machine["id"].as_str().context("an id")?.replace('-', "");
         ensure!(self.ssh(&machine, "cat /etc/machine-id").await? == id);
-        ensure!(self.in_guest("first", &["/bin/busybox", "echo", "from the agent"]).await? == "from the agent");
+        ensure!(
+            self.in_guest("first", &["/bin/busybox", "echo", "from the agent"]).await? == "from the agent"
+        );
         self.ssh(&machine, "echo kept > /data/note && sync").await?;
 
         let before = self.ssh(&machine, "cat /proc/sys/kernel/random/boot_id").await?;
@@ -183,7 +195,10 @@ impl Stage {
         ensure!(task["state"] == "failed", "{task}");
         let machine = self.machine("broken").await?;
         let reason = machine["reason"].as_str().unwrap_or_default().to_lowercase();
-        ensure!(reason.contains("image") || reason.contains("qcow2"), "QEMU's last words are not in `{reason}`");
+        ensure!(
+            reason.contains("image") || reason.contains("qcow2"),
+            "QEMU's last words are not in `{reason}`"
+        );
         ensure!(machine["observed"]["power"] == "off" && machine["task"].is_null());
         self.delete("broken").await
     }
@@ -228,7 +243,8 @@ impl Stage {
         for name in &names {
             let tasks = self.server.get("/tasks?limit=50&order=-created_at").await?;
             let items = tasks["items"].as_array().context("a list")?;
-            let task = items.iter().find(|task| task["subject_name"] == **name && task["kind"] == "machine.delete");
+            let task =
+                items.iter().find(|task| task["subject_name"] == **name && task["kind"] == "machine.delete");
             self.server.task_ended(task.and_then(|task| task["id"].as_str()).context("its removal")?).await?;
         }
         Ok(())
@@ -236,8 +252,12 @@ impl Stage {
 
     async fn nothing_is_left(&self) -> Result<()> {
         let doctor = self.server.get("/doctor").await?;
-        let problems: Vec<&Value> =
-            doctor["findings"].as_array().context("findings")?.iter().filter(|one| one["level"] == "problem").collect();
+        let problems: Vec<&Value> = doctor["findings"]
+            .as_array()
+            .context("findings")?
+            .iter()
+            .filter(|one| one["level"] == "problem")
+            .collect();
         ensure!(problems.is_empty(), "{problems:?}");
         for folder in ["machines", "volumes"] {
             let left = std::fs::read_dir(self.server.data.join(folder))?.count();
@@ -251,7 +271,9 @@ impl Stage {
 async fn run(program: &str, arguments: &[&str]) -> Result<Output> {
     let mut command = Command::new(program);
     command.args(arguments).kill_on_drop(true).stdin(std::process::Stdio::null());
-    let output = tokio::time::timeout(DEADLINE, command.output()).await.with_context(|| format!("{program} hangs"))??;
+    let output = tokio::time::timeout(DEADLINE, command.output())
+        .await
+        .with_context(|| format!("{program} hangs"))??;
     let stderr = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "{program} {arguments:?}: {stderr}");
     Ok(output)

@@ -45,7 +45,8 @@ impl Client {
     }
 
     fn remote(url: &str, token: Option<String>) -> Result<Self, Failure> {
-        let refused = |why: &str| Failure::usage(format!("--url: `{url}` is no address of a server")).cause(why);
+        let refused =
+            |why: &str| Failure::usage(format!("--url: `{url}` is no address of a server")).cause(why);
         let base = Url::parse(&format!("{}/hostler/v1/", url.trim_end_matches('/')))
             .map_err(|error| refused(&error.to_string()))?;
         if !matches!(base.scheme(), "http" | "https") {
@@ -73,9 +74,17 @@ impl Client {
 
     /// A request to a path of the API: literal segments and names, each its own element.
     pub(crate) fn request(&self, method: Method, path: &[&str]) -> RequestBuilder {
+        self.asking(method, path, &[])
+    }
+
+    /// A request with parameters.
+    pub(crate) fn asking(&self, method: Method, path: &[&str], query: &[(&str, String)]) -> RequestBuilder {
         let mut url = self.base.clone();
         if let Ok(mut segments) = url.path_segments_mut() {
             segments.pop_if_empty().extend(path);
+        }
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
         }
         let request = self.http.request(method, url);
         match &self.token {
@@ -130,11 +139,10 @@ impl Client {
         let mut items: Vec<T> = Vec::new();
         let mut after = None;
         while items.len() < limit {
-            let size = (limit - items.len()).min(PAGE).to_string();
-            let mut request = self.request(Method::GET, path).query(query).query(&[("limit", &size)]);
-            if let Some(after) = &after {
-                request = request.query(&[("after", after)]);
-            }
+            let mut query = query.to_vec();
+            query.push(("limit", (limit - items.len()).min(PAGE).to_string()));
+            query.extend(after.map(|after| ("after", after)));
+            let request = self.asking(Method::GET, path, &query);
             let page: Page<T> = self.json(request).await?;
             items.extend(page.items);
             after = page.next;
@@ -173,8 +181,9 @@ fn reach(data_dir: &Path) -> Result<SocketPath, Failure> {
 
 fn token(global: &Global) -> Result<Option<String>, Failure> {
     let Some(path) = &global.token_file else { return Ok(global.token.clone()) };
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| Failure::because(format!("cannot read the token file {}", path.display()), &error))?;
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        Failure::because(format!("cannot read the token file {}", path.display()), &error)
+    })?;
     Ok(Some(text.trim().to_owned()))
 }
 

@@ -34,9 +34,14 @@ pub(crate) struct Feed {
 }
 
 impl Feed {
-    /// Begins after the position `after`, or now.
-    pub(crate) async fn open(client: &Client, after: Option<&str>) -> Result<Self, Failure> {
-        let mut request = client.request(Method::GET, &["events"]).header("Accept", "text/event-stream");
+    /// Begins after the position `after`, or now; `query` narrows it.
+    pub(crate) async fn open(
+        client: &Client,
+        query: &[(&str, String)],
+        after: Option<&str>,
+    ) -> Result<Self, Failure> {
+        let request = client.asking(Method::GET, &["events"], query);
+        let mut request = request.header("Accept", "text/event-stream");
         if let Some(after) = after {
             request = request.header("Last-Event-ID", after);
         }
@@ -77,7 +82,8 @@ impl Parser {
             let line = line.trim_end_matches(['\n', '\r']);
             if line.is_empty() {
                 let message = Message { data: self.data.join("\n"), ..std::mem::take(&mut self.message) };
-                if self.data.drain(..).count() > 0 {
+                // A frame without data may still tell a position.
+                if self.data.drain(..).count() > 0 || message.id.is_some() {
                     return Some(message);
                 }
                 continue;

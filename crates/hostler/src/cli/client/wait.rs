@@ -20,7 +20,10 @@ const POLL: Duration = Duration::from_millis(300);
 pub(crate) async fn finish(client: &Client, task: Option<Task>, wait: Wait) -> Result<bool, Failure> {
     let Some(task) = task else { return Ok(true) };
     if !wait.wanted() {
-        output::note(format_args!("task {} does it; `hostler task watch {}` shows how far it is", task.number, task.number));
+        output::note(format_args!(
+            "task {} does it; `hostler task watch {}` shows how far it is",
+            task.number, task.number
+        ));
         return Ok(false);
     }
     let number = task.number;
@@ -39,7 +42,8 @@ pub(crate) async fn finish(client: &Client, task: Option<Task>, wait: Wait) -> R
         }
     };
     bar.finish_and_clear();
-    let hint = format!("`hostler task watch {number}` waits for it again, `hostler task cancel {number}` stops it");
+    let hint =
+        format!("`hostler task watch {number}` waits for it again, `hostler task cancel {number}` stops it");
     outcome(&ended.map_err(|failure| if failure.hint.is_none() { failure.hint(hint) } else { failure })?)
 }
 
@@ -47,13 +51,16 @@ pub(crate) async fn finish(client: &Client, task: Option<Task>, wait: Wait) -> R
 fn outcome(task: &Task) -> Result<bool, Failure> {
     match task.state {
         TaskState::Done => Ok(true),
-        TaskState::Cancelled => {
-            Err(Failure::new(format!("task {} ({} of {}) was cancelled", task.number, task.kind, task.subject_name)))
-        }
+        TaskState::Cancelled => Err(Failure::new(format!(
+            "task {} ({} of {}) was cancelled",
+            task.number, task.kind, task.subject_name
+        ))),
         TaskState::Failed => {
             let text = format!("task {} ({} of {}) failed", task.number, task.kind, task.subject_name);
-            let failure = Failure::new(text)
-                .hint(format!("`hostler task show {}` has the details, `hostler doctor` what is wrong", task.number));
+            let failure = Failure::new(text).hint(format!(
+                "`hostler task show {}` has the details, `hostler doctor` what is wrong",
+                task.number
+            ));
             Err(match &task.error {
                 Some(error) => failure.cause(error.clone()),
                 None => failure,
@@ -65,7 +72,7 @@ fn outcome(task: &Task) -> Result<bool, Failure> {
 
 async fn follow(client: &Client, mut task: Task, bar: &ProgressBar) -> Result<Task, Failure> {
     let id = task.id.to_string();
-    let mut feed = Feed::open(client, None).await.ok();
+    let mut feed = Feed::open(client, &[("subject", id.clone())], None).await.ok();
     // What happened before the stream was open is seen by looking.
     task = client.get(&["tasks", &id]).await?;
     loop {

@@ -44,7 +44,9 @@ pub(in crate::cli) enum MachineCommand {
     /// Print what a machine has written to its serial console
     Log(Log),
     /// Run a command inside a machine, through its agent
-    #[command(after_help = "The exit code is the command's.\n\nExample:\n  hostler machine run web -- uname -a")]
+    #[command(
+        after_help = "The exit code is the command's.\n\nExample:\n  hostler machine run web -- uname -a"
+    )]
     Run(Run),
     /// Log in to a machine
     Ssh(Ssh),
@@ -100,15 +102,30 @@ pub(in crate::cli) struct Create {
 /// Options of `machine list`.
 #[derive(Args, Debug)]
 pub(in crate::cli) struct List {
-    /// Only machines in this power state: on, off, paused, unknown
+    /// Only machines with this in their name
+    #[arg(long, value_name = "TEXT")]
+    name: Option<String>,
+    /// Only machines seen in this power state: on, off, paused, unknown
     #[arg(long, value_name = "STATE")]
-    pub(super) power: Option<String>,
+    power: Option<String>,
+    /// Only machines made from this template
+    #[arg(long)]
+    template: Option<String>,
     /// Also machines that are gone but still on record
     #[arg(long)]
-    pub(super) all: bool,
+    all: bool,
     /// At most so many
     #[arg(long, value_name = "COUNT")]
     pub(super) limit: Option<usize>,
+}
+
+impl List {
+    /// The API's parameters for it.
+    pub(super) fn filters(&self) -> Vec<(&'static str, String)> {
+        let given = [("name", &self.name), ("observed", &self.power), ("template", &self.template)];
+        let given = given.into_iter().filter_map(|(name, value)| Some((name, value.clone()?)));
+        given.chain(self.all.then(|| ("gone", "true".to_owned()))).collect()
+    }
 }
 
 /// Options of verbs that just change the power.
@@ -214,6 +231,42 @@ pub(in crate::cli) struct Ssh {
 }
 
 fn label(text: &str) -> Result<(String, String), String> {
-    let (key, value) = text.split_once('=').ok_or_else(|| format!("`{text}` is no label: write KEY=VALUE"))?;
+    let (key, value) =
+        text.split_once('=').ok_or_else(|| format!("`{text}` is no label: write KEY=VALUE"))?;
     Ok((key.to_owned(), value.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(subcommand)]
+        command: MachineCommand,
+    }
+
+    fn parse(line: &str) -> MachineCommand {
+        Line::try_parse_from(line.split(' ')).unwrap().command
+    }
+
+    #[test]
+    fn sizes_labels_and_waiting_are_understood() {
+        let line = "machine create -t micro --memory 1G --label a=b --label c=d=e --no-wait --timeout 2m";
+        let MachineCommand::Create(create) = parse(line) else { panic!("another command") };
+        assert_eq!(create.memory, Some(1024));
+        assert_eq!(create.labels, [("a".into(), "b".into()), ("c".into(), "d=e".into())]);
+        assert!(!create.wait.wanted());
+        let MachineCommand::Start(start) = parse("machine start a") else { panic!("another command") };
+        assert!(start.wait.wanted());
+    }
+
+    #[test]
+    fn what_comes_after_two_dashes_is_left_alone() {
+        let line = "machine ssh web -l me -- -L 80:a:80 ls --all";
+        let MachineCommand::Ssh(ssh) = parse(line) else { panic!("another command") };
+        assert_eq!(ssh.login, "me");
+        assert_eq!(ssh.arguments, ["-L", "80:a:80", "ls", "--all"]);
+    }
 }

@@ -9,26 +9,31 @@ use std::time::Duration;
 
 /// Between looks when following.
 const PAUSE: Duration = Duration::from_millis(700);
+/// All that can be had.
+const ALL: u32 = 1 << 20;
+/// What cannot be more than a machine writes between two looks.
+const TAIL: u32 = 1 << 16;
 /// So many of the last bytes are looked for in the next answer.
 const OVERLAP: usize = 1024;
 
 pub(super) async fn log(session: &Session, ask: &Log) -> Result<(), Failure> {
-    let mut seen = fetch(session, &ask.machine).await?;
+    let mut seen = fetch(session, &ask.machine, ALL).await?;
     output::bytes(&seen);
     while ask.follow {
         tokio::select! {
             () = tokio::time::sleep(PAUSE) => {}
             _ = tokio::signal::ctrl_c() => return Ok(()),
         }
-        let now = fetch(session, &ask.machine).await?;
+        let now = fetch(session, &ask.machine, TAIL).await?;
         output::bytes(news(&seen, &now));
         seen = now;
     }
     Ok(())
 }
 
-async fn fetch(session: &Session, machine: &str) -> Result<Vec<u8>, Failure> {
-    let request = session.client.request(Method::GET, &["machines", machine, "console", "log"]);
+async fn fetch(session: &Session, machine: &str, bytes: u32) -> Result<Vec<u8>, Failure> {
+    let path = ["machines", machine, "console", "log"];
+    let request = session.client.asking(Method::GET, &path, &[("bytes", bytes.to_string())]);
     let response = session.client.send(request).await?;
     let bytes = response.bytes().await;
     Ok(bytes.map_err(|error| Failure::because("the log was cut off", &error))?.to_vec())

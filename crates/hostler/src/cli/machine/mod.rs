@@ -28,8 +28,7 @@ pub(super) async fn run(session: &Session, command: MachineCommand) -> Result<Ex
     match command {
         MachineCommand::Create(create) => create::create(session, *create).await?,
         MachineCommand::List(list) => {
-            let query: Vec<_> = list.filters().collect();
-            let machines = session.client.list(&["machines"], &query, list.limit).await?;
+            let machines = session.client.list(&["machines"], &list.filters(), list.limit).await?;
             session.show.list(&machines, &COLUMNS, row);
         }
         MachineCommand::Show { machine } => {
@@ -97,7 +96,9 @@ async fn change_record(session: &Session, edit: Edit) -> Result<(), Failure> {
     let change =
         MachineEdit { description: edit.description, labels, vcpus: edit.vcpus, memory_mib: edit.memory };
     if change == MachineEdit::default() {
-        return Err(Failure::usage("nothing to change").hint("`hostler machine edit --help` lists what can be"));
+        return Err(
+            Failure::usage("nothing to change").hint("`hostler machine edit --help` lists what can be")
+        );
     }
     let machine: Machine =
         session.client.json(session.client.request(Method::PATCH, &path).json(&change)).await?;

@@ -14,7 +14,8 @@ use std::process::Stdio;
 pub(in crate::cli) async fn ssh(session: &Session, ask: Ssh) -> Result<Exit, Failure> {
     let machine: Machine = session.client.get(&["machines", &ask.machine]).await?;
     let Some(endpoint) = &machine.ssh else {
-        let failure = Failure::new(format!("machine {} has no way in by SSH: it is {}", machine.name, state(&machine)));
+        let failure =
+            Failure::new(format!("machine {} has no way in by SSH: it is {}", machine.name, state(&machine)));
         return Err(failure.exit(Exit::CONFLICT).hint(format!("`hostler machine start {}`", machine.name)));
     };
     if session.client.is_remote() && endpoint.address.is_loopback() {
@@ -23,7 +24,9 @@ pub(in crate::cli) async fn ssh(session: &Session, ask: Ssh) -> Result<Exit, Fai
     }
     let Some(key) = &machine.ssh_host_key else {
         let text = format!("the host key of machine {} is not known", machine.name);
-        return Err(Failure::new(text).hint("without it somebody else could answer; look at its console instead"));
+        return Err(
+            Failure::new(text).hint("without it somebody else could answer; look at its console instead")
+        );
     };
     // Goes when the session ends, so nothing stale is ever trusted.
     let known = known_hosts(&machine.name, key)
@@ -58,15 +61,19 @@ fn arguments(ask: &Ssh, name: &str, endpoint: &Endpoint, known_hosts: &Path) -> 
 }
 
 async fn run_ssh(arguments: Vec<OsString>) -> Result<Exit, Failure> {
-    #[expect(clippy::disallowed_methods, reason = "the user's own ssh needs the user's environment: agent, terminal")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the user's own ssh needs the user's environment: agent, terminal"
+    )]
     let command = std::process::Command::new("ssh");
     let mut command = tokio::process::Command::from(command);
     command.args(arguments).stdin(Stdio::inherit()).stdout(Stdio::inherit()).stderr(Stdio::inherit());
     // Ctrl-C is for ssh; we stay to remove our file.
     let interrupts = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt());
-    let status = command.status().await.map_err(|error| {
-        Failure::because("cannot run ssh", &error).hint("install an OpenSSH client")
-    })?;
+    let status = command
+        .status()
+        .await
+        .map_err(|error| Failure::because("cannot run ssh", &error).hint("install an OpenSSH client"))?;
     drop(interrupts);
     let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(1);
     Ok(Exit(u8::try_from(code).unwrap_or(Exit::FAILED.0)))

@@ -5,9 +5,7 @@ use crate::cli::show::units;
 use crate::failure::{Exit, Failure};
 use crate::output;
 use clap::{Args, Subcommand};
-use hostler_doors::native::types::{
-    Address, AddressReserve, Network, NetworkCreate, NetworkKind, Range,
-};
+use hostler_doors::native::types::{Address, AddressReserve, Network, NetworkCreate, NetworkKind, Range};
 use reqwest::Method;
 use std::net::IpAddr;
 
@@ -93,7 +91,14 @@ pub(in crate::cli) async fn network(session: &Session, command: NetworkCommand) 
             session.show.list(&networks, &columns, |network| {
                 let gateway = network.gateway.map(|ip| ip.to_string()).unwrap_or_default();
                 let (kind, created) = (network.kind.to_string(), units::ago(&network.created_at));
-                vec![network.name.clone(), kind, yes(network.outbound), gateway, ranges(network, ", "), created]
+                vec![
+                    network.name.clone(),
+                    kind,
+                    yes(network.outbound),
+                    gateway,
+                    ranges(network, ", "),
+                    created,
+                ]
             });
         }
         NetworkCommand::Show { network } => {
@@ -126,7 +131,8 @@ pub(in crate::cli) async fn address(session: &Session, command: AddressCommand) 
     let client = &session.client;
     match command {
         AddressCommand::List { network } => {
-            let addresses: Vec<Address> = client.list(&["networks", &network, "addresses"], &[], None).await?;
+            let addresses: Vec<Address> =
+                client.list(&["networks", &network, "addresses"], &[], None).await?;
             session.show.list(&addresses, &["address", "machine", "note", "since"], |address| {
                 let machine = address.machine.map(|id| id.to_string()).unwrap_or_default();
                 vec![address.ip.to_string(), machine, address.note.clone(), units::ago(&address.created_at)]

@@ -70,7 +70,8 @@ fn fields(host: &Host) -> Vec<(&'static str, String)> {
         vec![("name", host.name.clone()), ("number", host.number.to_string()), ("id", host.id.to_string())];
     if let Some(facts) = &host.facts {
         let accelerator = facts.accelerator.as_ref();
-        let how = accelerator.map(|found| format!("{} with CPU model {} ({})", found.name, found.cpu, found.why));
+        let how =
+            accelerator.map(|found| format!("{} with CPU model {} ({})", found.name, found.cpu, found.why));
         fields.extend([
             ("accelerator", how.unwrap_or_else(|| "none: no guest can run here".into())),
             ("cpus", facts.cpus.to_string()),

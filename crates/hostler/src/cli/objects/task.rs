@@ -45,7 +45,7 @@ pub(in crate::cli) async fn task(session: &Session, command: TaskCommand) -> Res
     let client = &session.client;
     match command {
         TaskCommand::List { open, limit } => {
-            let mut query = vec![("sort", "-number".to_owned())];
+            let mut query = vec![("order", "-number".to_owned())];
             if open {
                 query.push(("open", "true".to_owned()));
             }
@@ -65,8 +65,7 @@ pub(in crate::cli) async fn task(session: &Session, command: TaskCommand) -> Res
             session.show.said(&task, format_args!("task {} is {}", task.number, task.state));
         }
         TaskCommand::Cancel { task } => {
-            let task: Task =
-                client.post(&["tasks", &task, "cancel"], &serde_json::json!({})).await?;
+            let task: Task = client.post(&["tasks", &task, "cancel"], &serde_json::json!({})).await?;
             let sentence = if task.open {
                 format!("task {} was asked to stop; `hostler task watch {}`", task.number, task.number)
             } else {
@@ -81,7 +80,7 @@ pub(in crate::cli) async fn task(session: &Session, command: TaskCommand) -> Res
 pub(in crate::cli) async fn events(session: &Session) -> Result<Exit, Failure> {
     let mut after: Option<String> = None;
     loop {
-        let mut feed = Feed::open(&session.client, after.as_deref()).await?;
+        let mut feed = Feed::open(&session.client, &[], after.as_deref()).await?;
         loop {
             let message = tokio::select! {
                 message = feed.next() => message,
@@ -108,7 +107,9 @@ fn sentence(event: &Event) -> String {
     let name = if name.is_empty() { event.subject.to_string() } else { name };
     let details = ["kind", "life", "state", "power", "message", "error"].map(text);
     let details: Vec<_> = details.into_iter().filter(|detail| !detail.is_empty()).collect();
-    units::plain(&format!("{} {:<18} {name} {}", event.at, event.name, details.join(" "))).trim_end().to_owned()
+    units::plain(&format!("{} {:<18} {name} {}", event.at, event.name, details.join(" ")))
+        .trim_end()
+        .to_owned()
 }
 
 fn percent(task: &Task) -> String {

@@ -25,7 +25,9 @@ pub(in crate::cli) enum TemplateCommand {
     #[command(after_help = "Example:\n  hostler template build micro")]
     Build(Build),
     /// Make a template from a disk image on the server's host
-    #[command(after_help = "Example:\n  hostler template import /srv/debian-12.qcow2 --name debian-12 --memory 1G")]
+    #[command(
+        after_help = "Example:\n  hostler template import /srv/debian-12.qcow2 --name debian-12 --memory 1G"
+    )]
     Import(Import),
     /// Remove a template; machines made from it must be gone
     #[command(visible_alias = "rm")]

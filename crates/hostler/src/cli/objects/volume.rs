@@ -90,8 +90,7 @@ pub(in crate::cli) async fn volume(session: &Session, command: VolumeCommand) ->
             session.show.one(&volume, fields);
         }
         VolumeCommand::Detach { volume } => {
-            let volume: Volume =
-                client.post(&["volumes", &volume, "detach"], &serde_json::json!({})).await?;
+            let volume: Volume = client.post(&["volumes", &volume, "detach"], &serde_json::json!({})).await?;
             session.show.one(&volume, fields);
         }
         VolumeCommand::Grow { volume, size } => {

@@ -57,7 +57,7 @@ impl Show {
 
 fn bare() -> Table {
     let mut table = Table::new();
-    table.load_preset(presets::NOTHING);
+    table.load_style(presets::NOTHING);
     // A terminal wraps long cells; a pipe gets every row on one line.
     let terminal = std::io::stdout().is_terminal();
     let arrangement = if terminal { ContentArrangement::Dynamic } else { ContentArrangement::Disabled };

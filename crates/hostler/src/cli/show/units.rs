@@ -48,7 +48,9 @@ fn split(text: &str) -> (&str, &str) {
 /// MiB as people read them: `512M`, `1.5G`.
 pub(crate) fn mib(mib: u64) -> String {
     #[expect(clippy::cast_precision_loss, reason = "two digits are shown")]
-    let shown = |unit: f64| format!("{:.1}", mib as f64 / unit).trim_end_matches('0').trim_end_matches('.').to_owned();
+    let shown = |unit: f64| {
+        format!("{:.1}", mib as f64 / unit).trim_end_matches('0').trim_end_matches('.').to_owned()
+    };
     match mib {
         0..1024 => format!("{mib}M"),
         1024..1_048_576 => format!("{}G", shown(1024.0)),
@@ -102,7 +104,10 @@ mod tests {
     #[test]
     fn sizes_are_read_as_people_write_them() {
         let read = |text| parse_mib(text).unwrap();
-        assert_eq!(["512M", "1G", "1.5GiB", "2t", "64", "8 gb"].map(read), [512, 1024, 1536, 2_097_152, 64, 8192]);
+        assert_eq!(
+            ["512M", "1G", "1.5GiB", "2t", "64", "8 gb"].map(read),
+            [512, 1024, 1536, 2_097_152, 64, 8192]
+        );
         for wrong in ["", "G", "1K", "-1G", "0", "0.3M", "1e9G", "many"] {
             assert!(parse_mib(wrong).is_err(), "{wrong}");
         }
