@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 /// this very place; with `name:3`, when it gets there for the third time. Read once; costs a comparison otherwise.
 pub fn fail_point(name: &str) {
     static CHOSEN: OnceLock<Option<Chosen>> = OnceLock::new();
-    let chosen = CHOSEN.get_or_init(|| std::env::var("HOSTLER_FAIL_POINT").ok().and_then(|text| Chosen::read(&text)));
+    let chosen =
+        CHOSEN.get_or_init(|| std::env::var("HOSTLER_FAIL_POINT").ok().and_then(|text| Chosen::read(&text)));
     let Some(chosen) = chosen.as_ref().filter(|chosen| chosen.name == name) else { return };
     if chosen.is_last() {
         tracing::warn!(fail_point = name, "dying here as asked by HOSTLER_FAIL_POINT");
