@@ -69,7 +69,10 @@ impl LocalStorage {
                 .map_err(|e| failed(&e))
         })
         .await?;
-        let image = micro::build(directory, agent, work.path(), progress).await;
+        // Making it durable comes after, so the recipe's end is not ours.
+        let ours = progress.clone();
+        let progress = Progress::new(move |fraction, message| ours.report(0.9 * fraction, message));
+        let image = micro::build(directory, agent, work.path(), &progress).await;
         blocking(move || work.close().map_err(|error| failed(&error))).await?;
         image
     }
