@@ -57,7 +57,7 @@ impl LocalStorage {
                 self.agent.as_ref().map_or(String::new(), |agent| format!(" at {}", agent.display()));
             return Err(DriverError::unsupported(format!(
                 "the micro template needs the static guest agent, which is not installed{wanted}; \
-                 build it with scripts/agent or set its path in the configuration"
+                 build it with scripts/build-agent or set its path in the configuration"
             )));
         };
         let images = self.layout.images();
