@@ -86,7 +86,7 @@ impl Clock for Still {
         Timestamp(1_700_000_000_000)
     }
     async fn sleep(&self, _: Duration) {
-        std::future::pending().await
+        std::future::pending().await;
     }
 }
 
