@@ -19,7 +19,10 @@ const OVERLAP: usize = 1024;
 pub(super) async fn log(session: &Session, ask: &Log) -> Result<(), Failure> {
     let mut seen = fetch(session, &ask.machine, ALL).await?;
     output::bytes(&seen);
-    while ask.follow {
+    if !ask.follow {
+        return Ok(());
+    }
+    loop {
         tokio::select! {
             () = tokio::time::sleep(PAUSE) => {}
             _ = tokio::signal::ctrl_c() => return Ok(()),
@@ -28,7 +31,6 @@ pub(super) async fn log(session: &Session, ask: &Log) -> Result<(), Failure> {
         output::bytes(news(&seen, &now));
         seen = now;
     }
-    Ok(())
 }
 
 async fn fetch(session: &Session, machine: &str, bytes: u32) -> Result<Vec<u8>, Failure> {
