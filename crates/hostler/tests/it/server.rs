@@ -177,6 +177,23 @@ impl Server {
         Ok(accepted)
     }
 
+    /// Waits until what is at this path is as wanted; answers it.
+    pub async fn until(&self, path: &str, wanted: impl Fn(&Value) -> bool) -> Result<Value> {
+        let mut look = tokio::time::interval(Duration::from_millis(100));
+        let wait = async {
+            loop {
+                look.tick().await;
+                let seen = self.get(path).await?;
+                if wanted(&seen) {
+                    return anyhow::Ok(seen);
+                }
+            }
+        };
+        tokio::time::timeout(DEADLINE, wait)
+            .await
+            .with_context(|| format!("{path} does not become as wanted"))?
+    }
+
     /// Builds the micro template.
     pub async fn micro(&self) -> Result<()> {
         let body = serde_json::json!({ "name": "micro", "source": { "from": "recipe", "recipe": "micro" } });
