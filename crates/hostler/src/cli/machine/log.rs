@@ -9,15 +9,13 @@ use std::time::Duration;
 
 /// Between looks when following.
 const PAUSE: Duration = Duration::from_millis(700);
-/// All that can be had.
-const ALL: u32 = 1 << 20;
 /// What cannot be more than a machine writes between two looks.
 const TAIL: u32 = 1 << 16;
 /// So many of the last bytes are looked for in the next answer.
 const OVERLAP: usize = 1024;
 
 pub(super) async fn log(session: &Session, ask: &Log) -> Result<(), Failure> {
-    let mut seen = fetch(session, &ask.machine, ALL).await?;
+    let mut seen = fetch(session, &ask.machine, ask.bytes).await?;
     output::bytes(&seen);
     if !ask.follow {
         return Ok(());
