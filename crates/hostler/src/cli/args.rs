@@ -43,13 +43,13 @@ pub(crate) struct Global {
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
     /// Ask the server at this address instead of the local one
-    #[arg(long, global = true, value_name = "URL", env = "HOSTLER_URL")]
+    #[arg(long, global = true, value_name = "URL", env = "HOSTLER_URL", hide_env_values = true)]
     pub(crate) url: Option<String>,
     /// Token for --url; other users of this computer can see it, so better use the variable or a file
     #[arg(long, global = true, value_name = "TOKEN", env = "HOSTLER_TOKEN", hide_env_values = true)]
     pub(crate) token: Option<String>,
-    /// File with the token for --url
-    #[arg(long, global = true, value_name = "FILE", conflicts_with = "token")]
+    /// File with the token for --url; wins over --token
+    #[arg(long, global = true, value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
     /// How results are shown
     #[arg(long, short, global = true, value_enum, default_value_t, value_name = "FORMAT")]

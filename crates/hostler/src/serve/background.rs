@@ -65,7 +65,7 @@ async fn look(core: Core, local: LocalHost) {
             None => tracing::warn!("this host cannot run guests; `hostler doctor` says why"),
         },
         Err(error) => {
-            tracing::warn!(error = error.chain(), "this host cannot run guests; `hostler doctor` says why")
+            tracing::warn!(error = error.chain(), "this host cannot run guests; `hostler doctor` says why");
         }
     }
 }

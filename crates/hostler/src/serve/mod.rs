@@ -78,6 +78,10 @@ async fn run(
     drivers: &dyn DriverFactory,
 ) -> Result<(), Failure> {
     let mut signals = Signals::new()?;
+    // What an administrator gets wrong most often comes first: then nothing has been made yet. Who connects already
+    // is answered as soon as the doors open.
+    let (tcp, address) = listen::tcp(&config.listen).await?;
+    let unix = LocalListener::bind(data_dir.path())?;
     let key = data_dir.key()?;
     let store = SqliteStore::open(&data_dir.database())
         .await
@@ -88,9 +92,6 @@ async fn run(
     let local = drivers.make(config, installation, data_dir.path())?;
     let core = core(config, &store, clock, ids, local, key);
 
-    // Listening comes last of what may fail, and before anything moves.
-    let (tcp, address) = listen::tcp(&config.listen).await?;
-    let unix = LocalListener::bind(data_dir.path())?;
     let stop = CancellationToken::new();
     let mut running = JoinSet::new();
     let router = router(DoorState::new(core.clone(), stop.clone()));

@@ -2,6 +2,7 @@
 
 mod crash;
 mod images;
+mod native;
 mod real;
 mod server;
 mod tasks;

@@ -66,6 +66,7 @@ impl Stage {
     /// Runs a command over SSH, with the host key that the API foretold.
     async fn ssh(&self, machine: &Value, command: &str) -> Result<String> {
         let (port, host_key) = (machine["ssh"]["port"].to_string(), machine["ssh_host_key"].as_str());
+        self.server.ssh_answers(machine).await?;
         let known = self.folder.join("known_hosts");
         tokio::fs::write(&known, format!("[127.0.0.1]:{port} {}\n", host_key.context("a host key")?)).await?;
         let known = format!("UserKnownHostsFile={}", known.display());
@@ -138,19 +139,9 @@ impl Stage {
 
     async fn a_guest_that_turns_itself_off(&self) -> Result<()> {
         self.create("sleepy").await?;
-        let mut events = self.server.get("/tasks?limit=1").await?;
-        events.take();
         self.in_guest("sleepy", &["/bin/busybox", "sh", "-c", "(sleep 1; poweroff -f) & exit 0"]).await?;
-        let noticed = async {
-            loop {
-                let machine = self.machine("sleepy").await?;
-                if machine["observed"]["power"] == "off" {
-                    return anyhow::Ok(machine);
-                }
-                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-            }
-        };
-        let machine = tokio::time::timeout(DEADLINE, noticed).await.context("nobody noticed")??;
+        let machine =
+            self.server.until("/machines/sleepy", |machine| machine["observed"]["power"] == "off").await?;
         ensure!(machine["reason"].is_string(), "it does not say why it is off: {machine}");
         self.power("sleepy", "start").await?;
         self.delete("sleepy").await
@@ -166,16 +157,11 @@ impl Stage {
         self.server.carry_out("POST", "/templates", Some(body)).await?;
         let body = json!({ "name": "guest", "template": "imported", "memory_mib": 64 });
         self.server.carry_out("POST", "/machines", Some(body)).await?;
-        let spoke = async {
-            loop {
-                let log = self.server.get("/machines/guest/console/log").await?;
-                if log.as_str().is_some_and(|text| text.contains(crate::images::GREETING)) {
-                    return anyhow::Ok(());
-                }
-                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-            }
-        };
-        tokio::time::timeout(DEADLINE, spoke).await.context("the imported disk does not boot")??;
+        let spoke = |log: &Value| log.as_str().is_some_and(|text| text.contains(crate::images::GREETING));
+        self.server
+            .until("/machines/guest/console/log", spoke)
+            .await
+            .context("the imported disk does not boot")?;
         let (status, problem) = self.server.request("DELETE", "/templates/imported", None).await?;
         ensure!(status == 409 && problem["code"] == "in_use", "{problem}");
         self.delete("guest").await?;

@@ -26,7 +26,7 @@ fn of_problem(problem: Problem) -> Failure {
         None => problem.detail,
     };
     let mut failure = Failure::new(text);
-    if problem.status >= 500
+    if problem.status == 500
         && let Some(id) = problem.request_id
     {
         failure = failure.cause(format!("the server's log has more under request {id}"));

@@ -4,7 +4,7 @@ use crate::cli::Session;
 use crate::cli::show::units;
 use crate::failure::{Exit, Failure};
 use clap::Subcommand;
-use hostler_doors::native::types::{Host, Storage};
+use hostler_doors::native::types::{Host, Page, Storage};
 
 /// What can be asked of hosts. A host is named by its name, number or id.
 #[derive(Debug, Subcommand)]
@@ -43,8 +43,9 @@ pub(in crate::cli) async fn host(session: &Session, command: HostCommand) -> Res
 
 pub(in crate::cli) async fn storage(session: &Session, command: StorageCommand) -> Result<Exit, Failure> {
     let StorageCommand::List = command;
-    let storages: Vec<Storage> = session.client.list(&["storages"], &[], None).await?;
-    session.show.list(&storages, &["name", "free", "total", "path"], |storage| {
+    // There are few of them: the API answers with all at once.
+    let storages: Page<Storage> = session.client.get(&["storages"]).await?;
+    session.show.list(&storages.items, &["name", "free", "total", "path"], |storage| {
         let size = |mib: Option<u64>| mib.map(units::mib).unwrap_or_else(|| "?".into());
         let path = storage.path.clone().unwrap_or_default();
         vec![storage.name.clone(), size(storage.free_mib), size(storage.total_mib), path]
