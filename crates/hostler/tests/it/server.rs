@@ -64,6 +64,8 @@ pub struct Door(reqwest::Client);
 impl Door {
     /// Over the unix socket of this data directory.
     pub fn of(data: &Path) -> Result<Self> {
+        // Another test may have chosen it already.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder().unix_socket(data.join("hostler.sock")).timeout(DEADLINE);
         Ok(Self(client.build()?))
     }
@@ -123,11 +125,7 @@ impl Server {
             .strip_prefix("hostler is ready on ")
             .with_context(|| format!("it said `{line}`"))?
             .to_owned();
-        // Another test may have chosen it already.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let client =
-            reqwest::Client::builder().unix_socket(data.join("hostler.sock")).timeout(DEADLINE).build()?;
-        Ok(Self { child, data: data.to_owned(), url, client })
+        Ok(Self { child, data: data.to_owned(), url, door: Door::of(data)? })
     }
 
     /// The server's process.

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 /// What a client works with.
 #[derive(Clone, Debug)]
-pub struct Client<'a> {
+pub(crate) struct Client<'a> {
     pub door: Door,
     pub history: &'a History,
     pub stage: Stage,
@@ -30,7 +30,7 @@ struct Request {
 
 impl Client<'_> {
     /// Asks until everything was asked or the server is dead.
-    pub async fn play(&self, seed: u64, round: u64, client: u64) {
+    pub(crate) async fn play(&self, seed: u64, round: u64, client: u64) {
         let mut chance = Chance::of(seed, &[round, client]);
         for count in 0..self.stage.commands {
             let drawn = draw(&mut chance, &self.stage);
@@ -44,7 +44,7 @@ impl Client<'_> {
     }
 
     /// Asks again, under their keys, for what got no answer. None when the server died.
-    pub async fn repeat(&self, unanswered: Vec<Repeatable>) -> Option<()> {
+    pub(crate) async fn repeat(&self, unanswered: Vec<Repeatable>) -> Option<()> {
         let mut alive = Some(());
         for Repeatable { asked, body } in unanswered {
             let Asked::Create { kind, request, .. } = &asked else { continue };

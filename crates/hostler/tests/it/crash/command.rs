@@ -5,7 +5,7 @@ use super::stage::Stage;
 
 /// Something to ask. Volumes, templates and tasks are picked among those that were heard of by then.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Command {
+pub(crate) enum Command {
     Create { name: String, start: bool, keyed: bool },
     Power { name: String, verb: &'static str, force: bool },
     Label { name: String },
@@ -23,12 +23,12 @@ pub enum Command {
 
 /// A command, and whether its client waits for what comes of it before the next one.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Drawn {
+pub(crate) struct Drawn {
     pub command: Command,
     pub wait: bool,
 }
 
-pub fn draw(chance: &mut Chance, stage: &Stage) -> Drawn {
+pub(crate) fn draw(chance: &mut Chance, stage: &Stage) -> Drawn {
     let name = format!("m{}", chance.below(stage.names));
     let (volume, keyed) = (chance.next(), chance.percent(50));
     let command = match chance.below(100) {

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 #[derive(Clone, Debug, Default, Deserialize)]
-pub struct Machine {
+pub(crate) struct Machine {
     pub id: String,
     pub number: i64,
     pub name: String,
@@ -24,12 +24,12 @@ pub struct Machine {
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
-pub struct Observed {
+pub(crate) struct Observed {
     pub power: String,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
-pub struct Volume {
+pub(crate) struct Volume {
     pub id: String,
     pub number: i64,
     pub name: String,
@@ -40,17 +40,16 @@ pub struct Volume {
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
-pub struct Template {
+pub(crate) struct Template {
     pub id: String,
     pub number: i64,
     pub description: String,
     pub state: String,
-    pub reason: Option<String>,
     pub task: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
-pub struct Task {
+pub(crate) struct Task {
     pub id: String,
     pub number: i64,
     pub kind: String,
@@ -61,7 +60,7 @@ pub struct Task {
 
 /// Everything at one moment.
 #[derive(Clone, Debug, Default)]
-pub struct Found {
+pub(crate) struct Found {
     pub machines: Vec<Machine>,
     pub volumes: Vec<Volume>,
     pub templates: Vec<Template>,
@@ -80,7 +79,7 @@ pub struct Found {
 
 impl Found {
     /// Only what is quick to see, while tasks run: everything that lives.
-    pub async fn living(server: &Server) -> Result<Self> {
+    pub(crate) async fn living(server: &Server) -> Result<Self> {
         Ok(Self {
             machines: all(server, "/machines?").await?,
             volumes: all(server, "/volumes?").await?,
@@ -91,7 +90,7 @@ impl Found {
     }
 
     /// Everything.
-    pub async fn all(server: &Server, program: Program) -> Result<Self> {
+    pub(crate) async fn all(server: &Server, program: Program) -> Result<Self> {
         let doctor = server.get("/doctor").await?;
         let findings = doctor["findings"].as_array().context("findings")?;
         let problems =
@@ -110,7 +109,7 @@ impl Found {
     }
 
     /// Adds a machine that was looked up because no list had it.
-    pub async fn look_up(&mut self, server: &Server, id: &str) -> Result<()> {
+    pub(crate) async fn look_up(&mut self, server: &Server, id: &str) -> Result<()> {
         let (status, machine) = server.request("GET", &format!("/machines/{id}"), None).await?;
         if status == 200 {
             self.machines.push(serde_json::from_value(machine)?);
@@ -120,7 +119,7 @@ impl Found {
 }
 
 /// All pages of a list.
-pub async fn all<T: DeserializeOwned>(server: &Server, path: &str) -> Result<Vec<T>> {
+pub(crate) async fn all<T: DeserializeOwned>(server: &Server, path: &str) -> Result<Vec<T>> {
     let (mut items, mut after) = (Vec::new(), String::new());
     loop {
         let page = server.get(&format!("{path}limit=1000&order=number{after}")).await?;
@@ -135,7 +134,7 @@ pub async fn all<T: DeserializeOwned>(server: &Server, path: &str) -> Result<Vec
 }
 
 /// Processes that work in a machine's directory.
-pub fn processes(data: &Path) -> Result<Vec<(u32, String)>> {
+pub(crate) fn processes(data: &Path) -> Result<Vec<(u32, String)>> {
     let machines = data.canonicalize()?.join("machines");
     let mut found = Vec::new();
     for entry in std::fs::read_dir("/proc")? {

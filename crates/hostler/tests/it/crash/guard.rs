@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 /// Ends the machines of a data directory when it is dropped, by the process ids that work in it.
 #[derive(Debug)]
-pub struct Guard(pub PathBuf);
+pub(crate) struct Guard(pub PathBuf);
 
 impl Drop for Guard {
     fn drop(&mut self) {

@@ -5,14 +5,14 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// A kind of object that can be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
+pub(crate) enum Kind {
     Machine,
     Volume,
     Template,
 }
 
 impl Kind {
-    pub fn list(self) -> &'static str {
+    pub(crate) fn list(self) -> &'static str {
         match self {
             Self::Machine => "machines",
             Self::Volume => "volumes",
@@ -23,7 +23,7 @@ impl Kind {
 
 /// What was asked, with machines by name and everything else by key.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Asked {
+pub(crate) enum Asked {
     /// `request` is unique and kept by the object: as a description, or as its name.
     Create {
         kind: Kind,
@@ -53,7 +53,7 @@ pub enum Asked {
 
 /// What came of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub(crate) enum Outcome {
     /// It was promised.
     Acknowledged { subject: String, number: i64, task: Option<String> },
     /// It was refused: nothing may have changed.
@@ -65,7 +65,7 @@ pub enum Outcome {
 /// One request. Moments are counted, not measured: `began` of any later request is greater than `ended` of an
 /// earlier one.
 #[derive(Clone, Debug)]
-pub struct Entry {
+pub(crate) struct Entry {
     pub began: u64,
     pub ended: u64,
     pub asked: Asked,
@@ -74,12 +74,12 @@ pub struct Entry {
 
 impl Entry {
     /// Whether it may have been done.
-    pub fn may_be_done(&self) -> bool {
+    pub(crate) fn may_be_done(&self) -> bool {
         !matches!(self.outcome, Outcome::Refused { .. })
     }
 
     /// The key of the object, when it was promised.
-    pub fn promised(&self) -> Option<&str> {
+    pub(crate) fn promised(&self) -> Option<&str> {
         match &self.outcome {
             Outcome::Acknowledged { subject, .. } => Some(subject),
             _ => None,
@@ -89,14 +89,14 @@ impl Entry {
 
 /// A creation that may be asked for again under its key.
 #[derive(Clone, Debug)]
-pub struct Repeatable {
+pub(crate) struct Repeatable {
     pub asked: Asked,
     pub body: Value,
 }
 
 /// Everything that was asked so far. Clients share it.
 #[derive(Debug, Default)]
-pub struct History(Mutex<Kept>);
+pub(crate) struct History(Mutex<Kept>);
 
 #[derive(Debug, Default)]
 struct Kept {
@@ -114,14 +114,14 @@ impl History {
     }
 
     /// The next moment.
-    pub fn moment(&self) -> u64 {
+    pub(crate) fn moment(&self) -> u64 {
         let mut kept = self.kept();
         kept.moment += 1;
         kept.moment
     }
 
     /// Notes the end of a request.
-    pub fn note(&self, began: u64, asked: Asked, outcome: Outcome) {
+    pub(crate) fn note(&self, began: u64, asked: Asked, outcome: Outcome) {
         let mut kept = self.kept();
         kept.moment += 1;
         if let (Asked::Create { kind, .. }, Outcome::Acknowledged { subject, .. }) = (&asked, &outcome) {
@@ -139,39 +139,39 @@ impl History {
     }
 
     /// A creation under a key got no answer: it shall be asked again.
-    pub fn ask_again(&self, repeatable: Repeatable) {
+    pub(crate) fn ask_again(&self, repeatable: Repeatable) {
         self.kept().unanswered.push(repeatable);
     }
 
-    pub fn unanswered(&self) -> Vec<Repeatable> {
+    pub(crate) fn unanswered(&self) -> Vec<Repeatable> {
         std::mem::take(&mut self.kept().unanswered)
     }
 
     /// A volume that was heard of, by a number that was drawn.
-    pub fn volume(&self, drawn: u64) -> Option<String> {
+    pub(crate) fn volume(&self, drawn: u64) -> Option<String> {
         among(&self.kept().volumes, 12, drawn)
     }
 
     /// A template that was heard of.
-    pub fn template(&self, drawn: u64) -> Option<String> {
+    pub(crate) fn template(&self, drawn: u64) -> Option<String> {
         among(&self.kept().templates, 4, drawn)
     }
 
     /// A task that was heard of lately.
-    pub fn task(&self, drawn: u64) -> Option<String> {
+    pub(crate) fn task(&self, drawn: u64) -> Option<String> {
         among(&self.kept().tasks, 6, drawn)
     }
 
-    pub fn entries(&self) -> Vec<Entry> {
+    pub(crate) fn entries(&self) -> Vec<Entry> {
         self.kept().entries.clone()
     }
 
     /// What was noted since the last `known` entries.
-    pub fn since(&self, known: usize) -> Vec<Entry> {
+    pub(crate) fn since(&self, known: usize) -> Vec<Entry> {
         self.kept().entries[known..].to_vec()
     }
 
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.kept().entries.len()
     }
 }

@@ -26,7 +26,7 @@ const WITH_QEMU: [&str; 9] = [
 
 /// What differs between the simulated and the real world.
 #[derive(Clone, Copy, Debug)]
-pub struct Stage {
+pub(crate) struct Stage {
     pub program: Program,
     /// Names that clients fight over; at most so many machines live at a time.
     pub names: u64,
@@ -42,7 +42,7 @@ pub struct Stage {
     pub environment: &'static [(&'static str, &'static str)],
 }
 
-pub const SIMULATED: Stage = Stage {
+pub(crate) const SIMULATED: Stage = Stage {
     program: Program::Simulated,
     names: 24,
     clients: 6,
@@ -60,7 +60,7 @@ pub const SIMULATED: Stage = Stage {
     ],
 };
 
-pub const REAL: Stage = Stage {
+pub(crate) const REAL: Stage = Stage {
     program: Program::Real,
     names: 4,
     clients: 3,
@@ -73,7 +73,7 @@ pub const REAL: Stage = Stage {
 
 /// How a server dies.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Kill {
+pub(crate) enum Kill {
     /// Kill -9 so long after it was ready.
     After(Duration),
     /// By itself, at a fail point: its name, and a count after a colon.
@@ -82,7 +82,7 @@ pub enum Kill {
 
 impl Stage {
     /// How the server of this round dies.
-    pub fn kill(&self, seed: u64, round: u64) -> Kill {
+    pub(crate) fn kill(&self, seed: u64, round: u64) -> Kill {
         let mut chance = Chance::of(seed, &[round, u64::MAX]);
         if chance.percent(50) {
             return Kill::After(chance.between(self.moments.0, self.moments.1));

@@ -14,7 +14,7 @@ use super::history::Entry;
 
 /// When the comparison is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Moment {
+pub(crate) enum Moment {
     /// The server has just come back and goes on with its work. Of creations only those are looked for that were
     /// noted from this place of the history on.
     Work { fresh: usize },
@@ -23,7 +23,7 @@ pub enum Moment {
 }
 
 /// Everything that is wrong, each in a sentence.
-pub fn check(entries: &[Entry], found: &Found, moment: Moment) -> Vec<String> {
+pub(crate) fn check(entries: &[Entry], found: &Found, moment: Moment) -> Vec<String> {
     let mut wrong = promises::check(entries, found, moment);
     wrong.extend(fields::check(entries, found, moment));
     wrong.extend(world::unique(entries, found));
