@@ -178,8 +178,10 @@ fn on_disk(data: &Path, program: Program) -> Result<BTreeMap<&'static str, BTree
         if let Ok(entries) = std::fs::read_dir(root.join(folder)) {
             for entry in entries {
                 let name = entry?.file_name().to_string_lossy().into_owned();
-                // The simulator's own half-written files are no matter of the product's.
-                if program == Program::Real || !name.ends_with(".new") {
+                // The simulator's own half-written files are no matter of the product's; packages that were fetched
+                // are kept on purpose.
+                let simulators = program == Program::Simulated && name.ends_with(".new");
+                if !simulators && name != ".cache" {
                     names.insert(name.trim_end_matches(".qcow2").to_owned());
                 }
             }

@@ -17,12 +17,12 @@ mod history;
 mod stage;
 
 use crate::server::{DEADLINE, Program, Server, missing, until};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use check::Moment;
 use client::Client;
 use found::Found;
 use guard::Guard;
-use history::{Asked, History, Kind, Outcome};
+use history::{Asked, Entry, History, Kind, Outcome};
 use serde_json::{Value, json};
 use stage::{Kill, Stage};
 use std::path::Path;
@@ -68,7 +68,7 @@ async fn run(stage: Stage, kills: u64) {
     while round < kills {
         let end = kills.min(round + CHAPTER);
         if let Err(error) = tale.chapter(round, end).await {
-            panic!("crash {program:?}, seed {seed}: {error:?}");
+            panic!("crash {program:?}, seed {seed}: {error:#}");
         }
         round = end;
     }
@@ -161,30 +161,22 @@ impl Tale {
             Err(_) => {}
         }
         *known = history.len();
-        let playing = async {
-            let clients = (0..self.stage.clients).map(|number| client.play(self.seed, round, number));
-            futures_util::future::join_all(clients).await;
-            // Tasks go on when everything was asked.
-            std::future::pending::<()>().await;
-        };
-        let died = async {
-            match kill {
-                // The moment of death is what is drawn: nothing is waited for.
-                Kill::After(moment) => tokio::time::sleep(*moment).await,
-                Kill::At(_) => return server.death(self.stage.patience).await,
-            }
-            false
-        };
-        let died = {
-            tokio::pin!(playing, died);
-            let early = tokio::select! {
-                () = &mut playing => false,
-                died = &mut died => died,
+        let clients = (0..self.stage.clients).map(|number| client.play(self.seed, round, number));
+        let killing = async {
+            let by_itself = match kill {
+                Kill::After(moment) => {
+                    // The moment of death is what is drawn: nothing is waited for.
+                    tokio::time::sleep(*moment).await;
+                    false
+                }
+                Kill::At(_) => server.death(self.stage.patience).await,
             };
-            early
+            server.kill().await.map(|()| by_itself)
         };
-        self.at_points += u64::from(died);
-        server.kill().await
+        // Every client sees the death, so that no request is forgotten that was on its way.
+        let (_, killed) = tokio::join!(futures_util::future::join_all(clients), killing);
+        self.at_points += u64::from(killed?);
+        Ok(())
     }
 
     /// Lets everything come to an end and checks everything; at the last time also that all can be removed.
@@ -262,8 +254,29 @@ async fn at_rest(server: &Server, program: Program, history: &History) -> Result
         Ok((wrong.is_empty() || begun.elapsed() > HEALING).then_some(wrong))
     };
     let wrong = until("peace", HEALING + DEADLINE, look).await?;
-    ensure!(wrong.is_empty(), "when all work had ended:\n{}", wrong.join("\n"));
-    Ok(())
+    if wrong.is_empty() {
+        return Ok(());
+    }
+    let found = Found::all(server, program).await?;
+    bail!("when all work had ended:\n{}\n{}", wrong.join("\n"), story(&entries, &found, &wrong[0]));
+}
+
+/// What was asked and done about the object that a sentence names.
+fn story(entries: &[Entry], found: &Found, sentence: &str) -> String {
+    let words = || sentence.split(|c: char| !c.is_ascii_hexdigit() && c != '-').filter(|word| word.len() == 36);
+    let mut lines = Vec::new();
+    for id in words() {
+        let machine = found.machines.iter().find(|machine| machine.id == id);
+        let name = machine.map_or(id, |machine| &machine.name);
+        lines.extend(machine.map(|machine| format!("{machine:?}")));
+        let about = entries.iter().filter(|entry| {
+            let asked = format!("{:?}", entry.asked);
+            entry.promised() == Some(id) || entry.may_be_done() && (asked.contains(id) || asked.contains(&format!("{name:?}")))
+        });
+        lines.extend(about.map(|entry| format!("{entry:?}")));
+        lines.extend(found.tasks.iter().filter(|task| task.subject == id).map(|task| format!("{task:?}")));
+    }
+    lines.join("\n")
 }
 
 /// Removes everything but the accounts, as somebody would.

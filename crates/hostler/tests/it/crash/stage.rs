@@ -56,6 +56,8 @@ pub(crate) const SIMULATED: Stage = Stage {
         ("HOSTLER__SIM__SHUTDOWN_MS", "60"),
         ("HOSTLER__SIM__VOLUME_MS", "5"),
         ("HOSTLER__SIM__IMAGE_MS", "100"),
+        // A paused guest does not hear that it shall stop, so its power is cut after this long.
+        ("HOSTLER__TASKS__STOP_PATIENCE_S", "2"),
         ("HOSTLER__LOG__LEVEL", "warn"),
     ],
 };
