@@ -85,6 +85,8 @@ impl Server {
             .strip_prefix("hostler is ready on ")
             .with_context(|| format!("it said `{line}`"))?
             .to_owned();
+        // An error means that another test chose it already.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let client =
             reqwest::Client::builder().unix_socket(data.join("hostler.sock")).timeout(DEADLINE).build()?;
         Ok(Self { child, data: data.to_owned(), url, client })
