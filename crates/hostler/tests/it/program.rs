@@ -72,17 +72,17 @@ async fn a_data_directory_has_one_server() -> Result<()> {
 async fn a_step_that_does_not_end_is_cut_off_and_taken_up_again() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let data = folder.path().join("data");
-    let slow =
-        [("HOSTLER__SIM__FAULTS__IMAGE_MAKE__DELAY_MS", "600000"), ("HOSTLER__SERVER__SHUTDOWN_S", "1")];
+    let slow = [("HOSTLER__SIM__FAULTS__START__DELAY_MS", "600000"), ("HOSTLER__SERVER__SHUTDOWN_S", "1")];
     let server = Server::start(Program::Simulated, &data, &slow).await?;
-    let (name, _) = ends(&data, "template build micro --no-wait", 0).await?;
-    ensure!(name == "micro@1\n", "{name}");
-    server.until("/tasks/1", |task| task["state"] == "running").await?;
+    ends(&data, "template build micro", 0).await?;
+    let (name, _) = ends(&data, "machine create -t micro -n web --no-wait", 0).await?;
+    ensure!(name == "web\n", "{name}");
+    server.until("/tasks/2", |task| task["state"] == "running").await?;
     let begin = Instant::now();
     ensure!(server.stop().await? == Some(0));
     ensure!(begin.elapsed() < Duration::from_secs(5), "it took {:?}", begin.elapsed());
     let server = Server::start(Program::Simulated, &data, &[]).await?;
-    ends(&data, "task watch 1 --timeout 60s", 0).await?;
+    ends(&data, "task watch 2 --timeout 60s", 0).await?;
     ensure!(server.stop().await? == Some(0));
     Ok(())
 }
