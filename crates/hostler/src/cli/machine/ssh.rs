@@ -4,25 +4,12 @@ use super::args::Ssh;
 use super::state;
 use crate::cli::Session;
 use crate::failure::{Exit, Failure};
-use crate::output;
 use hostler_doors::native::types::{Endpoint, Machine};
 use std::ffi::OsString;
 use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::Stdio;
-use std::time::Duration;
-use tokio::io::AsyncReadExt;
-use tokio::net::TcpStream;
-
-/// For one greeting; a slow guest may take its time.
-const ANSWER: Duration = Duration::from_secs(5);
-/// Between two tries.
-const BETWEEN: Duration = Duration::from_millis(100);
-/// Waiting so long needs no words.
-const SILENCE: Duration = Duration::from_secs(2);
-/// Then so long still.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(in crate::cli) async fn ssh(session: &Session, ask: Ssh) -> Result<Exit, Failure> {
     let machine: Machine = session.client.get(&["machines", &ask.machine]).await?;
@@ -41,37 +28,11 @@ pub(in crate::cli) async fn ssh(session: &Session, ask: Ssh) -> Result<Exit, Fai
             Failure::new(text).hint("without it somebody else could answer; look at its console instead")
         );
     };
-    greeted(&machine.name, endpoint).await;
+    super::banner::wait_for_banner(endpoint).await;
     // Goes when the session ends, so nothing stale is ever trusted.
     let known = known_hosts(&machine.name, key)
         .map_err(|error| Failure::because("cannot write a file of known hosts", &error))?;
     run_ssh(arguments(&ask, &machine.name, endpoint, known.path())).await
-}
-
-/// Waits until an SSH server greets: a guest may be ready a little before its SSH server is. When none does, ssh is
-/// run all the same and says what is wrong.
-async fn greeted(name: &str, endpoint: &Endpoint) {
-    let greeting = async {
-        while !greets(endpoint).await {
-            tokio::time::sleep(BETWEEN).await;
-        }
-    };
-    tokio::pin!(greeting);
-    if tokio::time::timeout(SILENCE, &mut greeting).await.is_err() {
-        output::note(format_args!("waiting for the SSH server of {name}"));
-        // ssh tries once more and says why it fails.
-        let _ = tokio::time::timeout(PATIENCE, greeting).await;
-    }
-}
-
-async fn greets(endpoint: &Endpoint) -> bool {
-    let greeting = async {
-        let mut stream = TcpStream::connect((endpoint.address, endpoint.port)).await?;
-        let mut begin = [0; 4];
-        stream.read_exact(&mut begin).await?;
-        std::io::Result::Ok(&begin == b"SSH-")
-    };
-    tokio::time::timeout(ANSWER, greeting).await.is_ok_and(|greeted| greeted.unwrap_or(false))
 }
 
 fn known_hosts(name: &str, key: &str) -> std::io::Result<tempfile::NamedTempFile> {
