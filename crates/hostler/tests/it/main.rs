@@ -4,6 +4,7 @@
 
 mod images;
 mod native;
+mod program;
 mod real;
 mod server;
 mod tasks;
