@@ -201,7 +201,14 @@ impl Worker {
                     }
                     return executed;
                 }
-                () = &mut pause, if pausing => pausing = false,
+                () = &mut pause, if pausing => {
+                    pausing = false;
+                    if task.state == TaskState::Queued {
+                        // Nobody shall take for queued what has been running for a while.
+                        let message = reports.borrow().1.clone();
+                        self.record_progress(task, epoch, task.progress, message).await;
+                    }
+                }
                 Ok(()) = reports.changed(), if !pausing => {
                     let (fraction, message) = reports.borrow_and_update().clone();
                     self.record_progress(task, epoch, fraction, message).await;
