@@ -101,7 +101,7 @@ impl Worker {
             Ok(claimed) => {
                 let full = claimed.len() == free;
                 for claimed in claimed {
-                    self.begin(running, claimed, stop.clone());
+                    self.begin(running, &claimed, stop.clone());
                 }
                 if full { POLL } else { self.until_due().await }
             }
@@ -123,7 +123,7 @@ impl Worker {
         }
     }
 
-    fn begin(&self, running: &mut JoinSet<()>, claimed: Claimed, stop: CancellationToken) {
+    fn begin(&self, running: &mut JoinSet<()>, claimed: &Claimed, stop: CancellationToken) {
         let task = match Task::from_document(&claimed.document) {
             Ok(task) => task,
             // Left leased and open: a newer version of hostler may understand it, and `doctor` shows it.
@@ -132,11 +132,11 @@ impl Worker {
         let lost = CancellationToken::new();
         let lease = Lease { epoch: claimed.epoch, lost: lost.clone() };
         self.leases().insert(task.id, lease);
-        let worker = self.clone();
+        let (worker, epoch, cancel) = (self.clone(), claimed.epoch, claimed.cancel_requested);
         running.spawn(async move {
             let id = task.id;
             tokio::select! {
-                () = worker.steps(task, claimed.epoch, claimed.cancel_requested, &stop) => {}
+                () = worker.steps(task, epoch, cancel, &stop) => {}
                 () = lost.cancelled() => tracing::warn!(task.id = %id, "its lease went to another worker"),
             }
             worker.leases().remove(&id);
@@ -201,7 +201,14 @@ impl Worker {
                     }
                     return executed;
                 }
-                () = &mut pause, if pausing => pausing = false,
+                () = &mut pause, if pausing => {
+                    pausing = false;
+                    if task.state == TaskState::Queued {
+                        // Nobody shall take for queued what has been running for a while.
+                        let message = reports.borrow().1.clone();
+                        self.record_progress(task, epoch, task.progress, message).await;
+                    }
+                }
                 Ok(()) = reports.changed(), if !pausing => {
                     let (fraction, message) = reports.borrow_and_update().clone();
                     self.record_progress(task, epoch, fraction, message).await;

@@ -256,12 +256,7 @@ async fn volume_grow(
 ///
 /// All on one page: there are few.
 #[utoipa::path(get, path = "/storages", tag = "volumes", responses((status = 200, body = Page<Storage>)))]
-async fn storage_list(
-    State(state): State<DoorState>,
-    By(caller): By,
-    parameters: Parameters,
-) -> Answer<Json<Page<Storage>>> {
-    parameters.only(&[])?;
+async fn storage_list(State(state): State<DoorState>, By(caller): By) -> Answer<Json<Page<Storage>>> {
     let storages = state.core().storage_list(&caller).await?.into_iter();
     let items = storages.map(|(place, facts)| render::storage(&caller, place, facts.as_ref())).collect();
     Ok(Json(Page { items, next: None }))

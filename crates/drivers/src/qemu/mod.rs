@@ -353,12 +353,8 @@ async fn guest_facts(running: &Running, patience: Duration) -> Result<GuestFacts
 fn host_facts(driver: &Driver, probed: Option<&Probed>, mut problems: Vec<String>) -> HostFacts {
     let accelerator = probed.and_then(|probed| probed.accelerator.clone());
     let outcomes = probed.map(|probed| probed.outcomes.join("; ")).unwrap_or_default();
-    match &accelerator {
-        None if probed.is_some() => problems.push(format!("QEMU cannot run any guest code here: {outcomes}")),
-        Some(accelerator) if accelerator.name != "kvm" => {
-            problems.push(format!("Guests are emulated, which is slow: {}", accelerator.why));
-        }
-        _ => {}
+    if accelerator.is_none() && probed.is_some() {
+        problems.push(format!("QEMU cannot run any guest code here: {outcomes}"));
     }
     if let Some(probed) = probed.filter(|probed| is_too_old(probed.version())) {
         problems.push(format!("QEMU {} is older than 7.2, the oldest that is supported.", probed.version()));

@@ -97,6 +97,10 @@ async fn a_machine_is_made_switched_and_removed() {
     assert_eq!(machine["observed"]["power"], "on", "{machine}");
     assert_eq!(machine["template"]["name"], "micro");
     assert!(machine["ssh_host_key"].as_str().unwrap().starts_with("ssh-ed25519 "));
+    for path in ["/machines/web-1/stop?force=true", "/machines/web-1/start?x"] {
+        assert_eq!(door.ask(Method::POST, path, &[], None).await.status, StatusCode::BAD_REQUEST, "{path}");
+    }
+    assert_eq!(door.get("/storages?x=1").await.body["field"], "x");
     let again = door.ask(Method::POST, "/machines/web-1/start", &[], None).await;
     assert_eq!((again.status, &again.body["task"]), (StatusCode::OK, &Value::Null));
 
