@@ -81,7 +81,10 @@ impl SmallDisk {
     fn mount(at: PathBuf, mib: u32) -> Result<Option<Self>> {
         std::fs::create_dir(&at)?;
         let options = format!("size={mib}m");
-        let mounted = std::process::Command::new("mount").args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(&at).output();
+        let mounted = std::process::Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &options, "tmpfs"])
+            .arg(&at)
+            .output();
         Ok(mounted.is_ok_and(|output| output.status.success()).then_some(Self(at)))
     }
 }

@@ -8,8 +8,13 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 
 /// Sends bytes as they are and reads the answer to its end; answers status and body.
-async fn send(mut stream: impl AsyncRead + AsyncWrite + Unpin, head: &str, body: &[u8]) -> Result<(u16, Value)> {
-    let head = format!("{head}\r\nhost: localhost\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", body.len());
+async fn send(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    head: &str,
+    body: &[u8],
+) -> Result<(u16, Value)> {
+    let head =
+        format!("{head}\r\nhost: localhost\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", body.len());
     let talk = async {
         stream.write_all(head.as_bytes()).await?;
         // A body that is refused by its length alone is not read to its end.
@@ -58,7 +63,8 @@ fn wrong(
 const MACHINES: (&str, &str) = ("POST", "/machines");
 
 fn bodies() -> Vec<Wrong> {
-    let labels: BTreeMap<String, String> = (0..65).map(|number| (format!("l{number}"), String::new())).collect();
+    let labels: BTreeMap<String, String> =
+        (0..65).map(|number| (format!("l{number}"), String::new())).collect();
     let machine = |more: Value| {
         let mut body = json!({ "name": "new", "template": "micro" });
         body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
@@ -66,30 +72,114 @@ fn bodies() -> Vec<Wrong> {
     };
     let long = "x".repeat(64);
     vec![
-        wrong("a name that is taken", MACHINES, machine(json!({ "name": "taken" })), (409, "name_taken"), "taken"),
+        wrong(
+            "a name that is taken",
+            MACHINES,
+            machine(json!({ "name": "taken" })),
+            (409, "name_taken"),
+            "taken",
+        ),
         wrong("an API version as name", MACHINES, machine(json!({ "name": "v3" })), (422, "invalid"), "v3"),
-        wrong("a number as name", MACHINES, machine(json!({ "name": "42" })), (422, "invalid"), "mistaken for an id"),
+        wrong(
+            "a number as name",
+            MACHINES,
+            machine(json!({ "name": "42" })),
+            (422, "invalid"),
+            "mistaken for an id",
+        ),
         wrong("a path as name", MACHINES, machine(json!({ "name": "../a" })), (422, "invalid"), "../a"),
-        wrong("a long name", MACHINES, machine(json!({ "name": long })), (422, "invalid"), "1 to 63 characters"),
-        wrong("too much memory", MACHINES, machine(json!({ "memory_mib": 1_u64 << 40 })), (507, "no_capacity"), "MiB is more than host"),
-        wrong("no memory", MACHINES, machine(json!({ "memory_mib": 1 })), (422, "invalid"), "at least 32 MiB"),
+        wrong(
+            "a long name",
+            MACHINES,
+            machine(json!({ "name": long })),
+            (422, "invalid"),
+            "1 to 63 characters",
+        ),
+        wrong(
+            "too much memory",
+            MACHINES,
+            machine(json!({ "memory_mib": 1_u64 << 40 })),
+            (507, "no_capacity"),
+            "MiB is more than host",
+        ),
+        wrong(
+            "no memory",
+            MACHINES,
+            machine(json!({ "memory_mib": 1 })),
+            (422, "invalid"),
+            "at least 32 MiB",
+        ),
         wrong("no processor", MACHINES, machine(json!({ "vcpus": 0 })), (422, "invalid"), "virtual CPUs"),
         wrong("a tiny disk", MACHINES, machine(json!({ "disk_mib": 1 })), (422, "invalid"), "too small"),
-        wrong("an endless disk", MACHINES, machine(json!({ "disk_mib": 1_u64 << 40 })), (422, "invalid"), "at most"),
-        wrong("no such template", MACHINES, machine(json!({ "template": "none" })), (404, "not_found"), "template none"),
-        wrong("no such network", MACHINES, machine(json!({ "network": "none" })), (404, "not_found"), "network none"),
-        wrong("too many labels", MACHINES, machine(json!({ "labels": labels })), (422, "invalid"), "at most 64 labels"),
-        wrong("a bad key", MACHINES, machine(json!({ "ssh_keys": ["ssh-ed25519 nonsense"] })), (422, "invalid"), "ssh_keys/0"),
+        wrong(
+            "an endless disk",
+            MACHINES,
+            machine(json!({ "disk_mib": 1_u64 << 40 })),
+            (422, "invalid"),
+            "at most",
+        ),
+        wrong(
+            "no such template",
+            MACHINES,
+            machine(json!({ "template": "none" })),
+            (404, "not_found"),
+            "template none",
+        ),
+        wrong(
+            "no such network",
+            MACHINES,
+            machine(json!({ "network": "none" })),
+            (404, "not_found"),
+            "network none",
+        ),
+        wrong(
+            "too many labels",
+            MACHINES,
+            machine(json!({ "labels": labels })),
+            (422, "invalid"),
+            "at most 64 labels",
+        ),
+        wrong(
+            "a bad key",
+            MACHINES,
+            machine(json!({ "ssh_keys": ["ssh-ed25519 nonsense"] })),
+            (422, "invalid"),
+            "ssh_keys/0",
+        ),
         wrong("an unknown field", MACHINES, machine(json!({ "vcpu": 1 })), (400, "malformed"), "vcpu"),
         wrong("a wrong type", MACHINES, machine(json!({ "vcpus": "two" })), (400, "malformed"), "vcpus"),
         wrong("a negative number", MACHINES, machine(json!({ "vcpus": -1 })), (400, "malformed"), "vcpus"),
         wrong("no object", MACHINES, json!([1]), (400, "malformed"), "the body cannot be read"),
         wrong("an unknown verb", ("POST", "/machines/taken/explode"), json!({}), (404, "not_found"), ""),
         wrong("a wrong method", ("PUT", "/machines/taken"), json!({}), (405, "method_not_allowed"), "PUT"),
-        wrong("no such machine", ("POST", "/machines/none/start"), json!({}), (404, "not_found"), "machine none"),
-        wrong("resuming what runs not", ("POST", "/machines/taken/resume"), json!({}), (409, "wrong_state"), "off"),
-        wrong("a volume without size", ("POST", "/volumes"), json!({ "name": "v", "size_mib": 0 }), (422, "invalid"), "at least 1 MiB"),
-        wrong("an endless volume", ("POST", "/volumes"), json!({ "name": "v", "size_mib": u64::MAX }), (422, "invalid"), "at most"),
+        wrong(
+            "no such machine",
+            ("POST", "/machines/none/start"),
+            json!({}),
+            (404, "not_found"),
+            "machine none",
+        ),
+        wrong(
+            "resuming what runs not",
+            ("POST", "/machines/taken/resume"),
+            json!({}),
+            (409, "wrong_state"),
+            "off",
+        ),
+        wrong(
+            "a volume without size",
+            ("POST", "/volumes"),
+            json!({ "name": "v", "size_mib": 0 }),
+            (422, "invalid"),
+            "at least 1 MiB",
+        ),
+        wrong(
+            "an endless volume",
+            ("POST", "/volumes"),
+            json!({ "name": "v", "size_mib": u64::MAX }),
+            (422, "invalid"),
+            "at most",
+        ),
         wrong(
             "an unknown recipe",
             ("POST", "/templates"),
@@ -104,11 +194,23 @@ fn bodies() -> Vec<Wrong> {
             (422, "invalid"),
             "absolute path",
         ),
-        wrong("a template in use", ("DELETE", "/templates/micro"), Value::Null, (409, "in_use"), "1 machines"),
+        wrong(
+            "a template in use",
+            ("DELETE", "/templates/micro"),
+            Value::Null,
+            (409, "in_use"),
+            "1 machines",
+        ),
         wrong("a bad cursor", ("GET", "/machines?after=nonsense"), Value::Null, (400, "malformed"), "after"),
         wrong("an endless page", ("GET", "/machines?limit=1001"), Value::Null, (400, "malformed"), "limit"),
         wrong("an unknown order", ("GET", "/machines?order=luck"), Value::Null, (400, "malformed"), "order"),
-        wrong("an unknown parameter", ("GET", "/machines?colour=red"), Value::Null, (400, "malformed"), "colour"),
+        wrong(
+            "an unknown parameter",
+            ("GET", "/machines?colour=red"),
+            Value::Null,
+            (400, "malformed"),
+            "colour",
+        ),
     ]
 }
 
@@ -168,7 +270,9 @@ async fn an_idempotency_key_is_for_one_request_only() {
     let folder = tempfile::tempdir().unwrap();
     let server = stage(folder.path()).await.unwrap();
     let body = |name: &str| Some(json!({ "name": name, "template": "micro", "start": false }));
-    let ask = async |key: &str, name| server.door.send("POST", "/machines", &[("idempotency-key", key)], body(name)).await.unwrap();
+    let ask = async |key: &str, name| {
+        server.door.send("POST", "/machines", &[("idempotency-key", key)], body(name)).await.unwrap()
+    };
     let (status, first) = ask("k", "one").await;
     assert_eq!(status, 202, "{first}");
     server.done(&first).await.unwrap();
@@ -179,8 +283,11 @@ async fn an_idempotency_key_is_for_one_request_only() {
     assert_eq!((status, problem["code"].as_str()), (409, Some("idempotency_mismatch")), "{problem}");
     for key in ["", "a\u{7f}", &"k".repeat(256)] {
         let socket = UnixStream::connect(server.data.join("hostler.sock")).await.unwrap();
-        let head = format!("POST /hostler/v1/machines HTTP/1.1\r\ncontent-type: application/json\r\nidempotency-key: {key}");
-        let (status, problem) = send(socket, &head, body("three").unwrap().to_string().as_bytes()).await.unwrap();
+        let head = format!(
+            "POST /hostler/v1/machines HTTP/1.1\r\ncontent-type: application/json\r\nidempotency-key: {key}"
+        );
+        let (status, problem) =
+            send(socket, &head, body("three").unwrap().to_string().as_bytes()).await.unwrap();
         assert!(matches!(status, 400 | 422), "{key}: {status} {problem}");
     }
     assert_eq!(everything(&server).await.unwrap(), before);

@@ -33,7 +33,10 @@ async fn a_mistake_in_the_configuration_is_shown_where_it_is() {
     let (data, file) = (folder.path().join("data"), folder.path().join("hostler.toml"));
     let path = file.to_str().unwrap();
     for (text, parts) in [
-        ("[server]\nshutdown_s = 3\nshutdwn_s = 1\n", ["hostler.toml:3:1: unknown field `shutdwn_s`", "3 | shutdwn_s = 1"]),
+        (
+            "[server]\nshutdown_s = 3\nshutdwn_s = 1\n",
+            ["hostler.toml:3:1: unknown field `shutdwn_s`", "3 | shutdwn_s = 1"],
+        ),
         ("[tasks]\n\n  concurrency = \"many\"\n", ["hostler.toml:3:17: invalid type", "expected usize"]),
         ("listen = [\n", ["hostler.toml:", "1 | listen = ["]),
         ("[keep]\nmachines_h = 0\n", ["hostler.toml: keep.machines_h", "between 1 and 876600"]),
@@ -65,7 +68,10 @@ async fn a_data_directory_that_cannot_be_used_is_named() {
     let closed = folder.path().join("closed");
     std::fs::create_dir(&closed).unwrap();
     std::fs::set_permissions(&closed, std::fs::Permissions::from_mode(0o500)).unwrap();
-    says(&serve_refused(&closed).await, &["cannot write to the data directory", "Permission denied", "hint: give user"]);
+    says(
+        &serve_refused(&closed).await,
+        &["cannot write to the data directory", "Permission denied", "hint: give user"],
+    );
 }
 
 #[tokio::test]
@@ -73,8 +79,12 @@ async fn a_port_in_use_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    let words = refused(Program::Simulated, &folder.path().join("data"), &["serve", "--listen", &address]).await;
-    says(&words, &[&format!("cannot listen on {address}"), "cause: ", "in use", "hint: another program has it"]);
+    let words =
+        refused(Program::Simulated, &folder.path().join("data"), &["serve", "--listen", &address]).await;
+    says(
+        &words,
+        &[&format!("cannot listen on {address}"), "cause: ", "in use", "hint: another program has it"],
+    );
 }
 
 #[tokio::test]

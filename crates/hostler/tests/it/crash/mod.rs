@@ -263,7 +263,8 @@ async fn at_rest(server: &Server, program: Program, history: &History) -> Result
 
 /// What was asked and done about the object that a sentence names.
 fn story(entries: &[Entry], found: &Found, sentence: &str) -> String {
-    let words = || sentence.split(|c: char| !c.is_ascii_hexdigit() && c != '-').filter(|word| word.len() == 36);
+    let words =
+        || sentence.split(|c: char| !c.is_ascii_hexdigit() && c != '-').filter(|word| word.len() == 36);
     let mut lines = Vec::new();
     for id in words() {
         let machine = found.machines.iter().find(|machine| machine.id == id);
@@ -271,7 +272,8 @@ fn story(entries: &[Entry], found: &Found, sentence: &str) -> String {
         lines.extend(machine.map(|machine| format!("{machine:?}")));
         let about = entries.iter().filter(|entry| {
             let asked = format!("{:?}", entry.asked);
-            entry.promised() == Some(id) || entry.may_be_done() && (asked.contains(id) || asked.contains(&format!("{name:?}")))
+            entry.promised() == Some(id)
+                || entry.may_be_done() && (asked.contains(id) || asked.contains(&format!("{name:?}")))
         });
         lines.extend(about.map(|entry| format!("{entry:?}")));
         lines.extend(found.tasks.iter().filter(|task| task.subject == id).map(|task| format!("{task:?}")));

@@ -229,3 +229,23 @@ fn a_volume_that_shrank_or_changed_hands_is_seen() {
     found.volumes = vec![volume(9, Some("b"))];
     flags(&entries, &found, "volume v1 is with Some");
 }
+
+#[test]
+fn a_machine_that_goes_off_must_have_been_asked_to() {
+    let (entries, mut found) = good();
+    let task = |number, kind: &str, state: &str| Task {
+        number,
+        subject: "a".into(),
+        kind: kind.into(),
+        state: state.into(),
+        ..Task::default()
+    };
+    found.machines[0].observed.power = "off".into();
+    found.processes.clear();
+    found.problems.push("machine web is off although it should be on".into());
+    found.tasks = vec![task(1, "machine.start", "done")];
+    flags(&entries, &found, "is off after machine.start was done");
+    flags(&entries, &found, "the doctor sees a problem");
+    found.tasks.insert(0, task(0, "machine.stop", "cancelled"));
+    peace(&entries, &found);
+}

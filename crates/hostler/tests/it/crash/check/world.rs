@@ -1,6 +1,6 @@
 //! Records, processes and files agree with each other.
 
-use crate::crash::found::{Found, Machine};
+use crate::crash::found::{Found, Machine, Task};
 use crate::crash::history::{Asked, Entry, Kind, Outcome};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -48,12 +48,28 @@ pub(super) fn at_rest(entries: &[Entry], found: &Found) -> Vec<String> {
     wrong.extend(found.machines.iter().filter_map(|machine| power(machine, found)));
     wrong.extend(files(found));
     wrong.extend(found.strangers.iter().map(|stranger| format!("a process is left: {stranger}")));
-    wrong.extend(found.problems.iter().map(|problem| format!("the doctor sees a problem: {problem}")));
+    let leaving = leaving(found);
+    let names = found.machines.iter().filter(|machine| leaving.contains(machine.id.as_str()));
+    let excused: Vec<String> =
+        names.map(|machine| format!("machine {} is off although", machine.name)).collect();
+    for problem in &found.problems {
+        if !excused.iter().any(|excuse| problem.contains(excuse)) {
+            wrong.push(format!("the doctor sees a problem: {problem}"));
+        }
+    }
     let living: BTreeSet<&str> = living(found).collect();
     for (pid, machine) in found.processes.iter().filter(|(_, machine)| !living.contains(machine.as_str())) {
         wrong.push(format!("process {pid} is left of machine {machine}"));
     }
     wrong
+}
+
+/// Machines that may go off by themselves: their guests were asked to, and the task that asked was cancelled. A button
+/// that was pressed cannot be released.
+fn leaving(found: &Found) -> BTreeSet<&str> {
+    let asked = |task: &&Task| matches!(task.kind.as_str(), "machine.stop" | "machine.restart");
+    let cancelled = found.tasks.iter().filter(asked).filter(|task| task.state == "cancelled");
+    cancelled.map(|task| task.subject.as_str()).collect()
 }
 
 fn living(found: &Found) -> impl Iterator<Item = &str> {
@@ -63,6 +79,7 @@ fn living(found: &Found) -> impl Iterator<Item = &str> {
 /// Each promised task is known, each has ended, nothing is held.
 fn tasks(entries: &[Entry], found: &Found) -> Vec<String> {
     let mut wrong = Vec::new();
+    let leaving = leaving(found);
     let known: BTreeSet<&str> = found.tasks.iter().map(|task| task.id.as_str()).collect();
     for entry in entries {
         if let Outcome::Acknowledged { task: Some(task), .. } = &entry.outcome
@@ -76,7 +93,8 @@ fn tasks(entries: &[Entry], found: &Found) -> Vec<String> {
             wrong.push(format!("task {} ({}) has not ended: it is {}", task.id, task.kind, task.state));
         }
         // Nothing here makes a driver fail, so no task has a reason to.
-        if task.state == "failed" {
+        let off = task.error.as_ref().is_some_and(|error| error.ends_with("is off"));
+        if task.state == "failed" && !(off && leaving.contains(task.subject.as_str())) {
             wrong.push(format!("task {} ({}) has failed: {:?}", task.id, task.kind, task.error));
         }
     }
@@ -112,7 +130,8 @@ fn power(machine: &Machine, found: &Found) -> Option<String> {
         "machine.create" if machine.wanted == "off" => "off",
         _ => "on",
     };
-    (power != expected).then(|| {
+    let left = power == "off" && leaving(found).contains(machine.id.as_str());
+    (power != expected && !left).then(|| {
         let said = machine.reason.as_deref().unwrap_or("no reason");
         format!("machine {name} ({}) is {power} after {} was done: {said}", machine.id, last.kind)
     })
