@@ -6,6 +6,7 @@ mod images;
 mod native;
 mod program;
 mod real;
+mod reconcile;
 mod server;
 mod tasks;
 mod walls;
