@@ -22,6 +22,8 @@ mod observe;
 pub mod ops;
 pub mod paths;
 mod state;
+#[cfg(test)]
+mod tests;
 
 pub use login::LocalPeer;
 pub use state::DoorState;

@@ -18,6 +18,7 @@ pub(crate) struct Limits {
 }
 
 /// A command with an empty environment and nothing else set.
+#[expect(clippy::disallowed_methods, reason = "this is the drivers' own spawning")]
 pub(crate) fn bare_command(binary: &Path) -> Command {
     let mut command = Command::new(binary);
     command.env_clear().env("LC_ALL", "C").env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");

@@ -1,1 +1,16 @@
-//! placeholder
+//! hostler as a program: configuration, the server, the command line.
+//!
+//! [`main_with`] is the whole program with a choice of drivers: `hostler` brings real ones ([`RealDrivers`]),
+//! `hostler-sim` simulated ones. [`serve`] wires core, store, drivers and doors together; [`cli`] talks to a running
+//! server like any other client does, through the native HTTP API.
+#![warn(missing_docs)]
+
+pub mod cli;
+pub mod config;
+pub mod failure;
+mod output;
+pub mod serve;
+mod socket;
+
+pub use cli::main_with;
+pub use serve::{DriverFactory, RealDrivers};

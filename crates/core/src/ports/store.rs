@@ -195,9 +195,6 @@ pub trait Store: Send + Sync {
     /// When the next open task falls due that this claimant could take, if there is any.
     async fn next_due(&self, hosts: Vec<HostId>) -> Result<Option<Timestamp>, StoreError>;
 
-    /// Whether a task's holder has been asked to cancel it.
-    async fn cancel_requested(&self, task: TaskId) -> Result<bool, StoreError>;
-
     /// Committed events after `seq`, oldest first.
     async fn events_after(&self, seq: i64, limit: u32) -> Result<Vec<Event>, StoreError>;
 

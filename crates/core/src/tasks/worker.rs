@@ -151,9 +151,6 @@ impl Worker {
     /// Step after step until the task waits, ends, or the worker stops.
     async fn steps(&self, mut task: Task, epoch: i64, mut cancel: bool, stop: &CancellationToken) {
         loop {
-            if !cancel {
-                cancel = self.core.store().cancel_requested(task.id).await.unwrap_or(false);
-            }
             fail_point("task.before_step");
             let executed = match self.step(&mut task, epoch, cancel).await {
                 Ok(executed) => executed,
@@ -164,7 +161,7 @@ impl Worker {
             };
             fail_point("task.before_commit");
             match self.commit(executed, epoch).await {
-                Ok(Some(next)) => task = next,
+                Ok(Some((next, cancel_requested))) => (task, cancel) = (next, cancel_requested),
                 Ok(None) => match self.reread(task.id).await {
                     Some(fresh) => task = fresh,
                     None => return,
@@ -190,8 +187,12 @@ impl Worker {
         let before = task.clone();
         let step = async move { runner.execute(&before, cancel, &progress).await };
         tokio::pin!(step);
+        // A quick step never writes its progress: its own commit tells more.
+        let mut pause = self.core.clock().sleep(PROGRESS_PAUSE);
+        let mut pausing = true;
         loop {
             tokio::select! {
+                biased;
                 mut executed = &mut step => {
                     // Progress was committed meanwhile: the step's own commit builds on that version.
                     if let Ok(executed) = &mut executed {
@@ -200,10 +201,12 @@ impl Worker {
                     }
                     return executed;
                 }
-                Ok(()) = reports.changed() => {
+                () = &mut pause, if pausing => pausing = false,
+                Ok(()) = reports.changed(), if !pausing => {
                     let (fraction, message) = reports.borrow_and_update().clone();
                     self.record_progress(task, epoch, fraction, message).await;
-                    self.core.clock().sleep(PROGRESS_PAUSE).await;
+                    pause = self.core.clock().sleep(PROGRESS_PAUSE);
+                    pausing = true;
                 }
             }
         }
@@ -225,13 +228,13 @@ impl Worker {
         }
     }
 
-    /// The task as committed, or none when the step must run again on fresh records.
-    async fn commit(&self, mut executed: Executed, epoch: i64) -> Result<Option<Task>, StoreError> {
+    /// The task as committed and whether it shall be cancelled, or none when the step must run again on fresh records.
+    async fn commit(&self, mut executed: Executed, epoch: i64) -> Result<Option<(Task, bool)>, StoreError> {
         loop {
             match self.runner.commit(&mut executed, epoch).await {
-                Ok(_) => {
+                Ok(committed) => {
                     log_ended(&executed.task);
-                    return Ok(Some(executed.task));
+                    return Ok(Some((executed.task, committed.cancel_requested)));
                 }
                 Err(StoreError::Stale { .. }) => return Ok(None),
                 Err(error @ (StoreError::Unavailable(_) | StoreError::Full)) => {

@@ -26,12 +26,12 @@ const LOOK_PAUSE: Duration = Duration::from_secs(5);
 
 /// Routes that answer soon.
 pub(super) fn routes() -> OpenApiRouter<DoorState> {
-    OpenApiRouter::new().routes(routes!(list)).routes(routes!(cancel_by_verb))
+    OpenApiRouter::new().routes(routes!(task_list)).routes(routes!(task_cancel_by_verb))
 }
 
 /// Routes that may wait.
 pub(super) fn slow_routes() -> OpenApiRouter<DoorState> {
-    OpenApiRouter::new().routes(routes!(show, cancel))
+    OpenApiRouter::new().routes(routes!(task_show, task_cancel))
 }
 
 const LIST: ListSpec = ListSpec {
@@ -56,7 +56,7 @@ const LIST: ListSpec = ListSpec {
 ///
 /// The caller's; an administrator sees everybody's.
 #[utoipa::path(get, path = "/tasks", tag = "tasks", params(PageAsk, TasksAsk), responses((status = 200, body = Page<Task>)))]
-async fn list(
+async fn task_list(
     State(state): State<DoorState>,
     By(caller): By,
     parameters: Parameters,
@@ -75,7 +75,7 @@ async fn list(
     ),
     responses((status = 200, body = Task))
 )]
-async fn show(
+async fn task_show(
     State(state): State<DoorState>,
     By(caller): By,
     Path(task): Path<String>,
@@ -132,7 +132,7 @@ async fn heard_of(feed: &mut Receiver<Arc<Event>>, subject: Uuid) {
     params(("task" = String, Path, description = "Id or number")),
     responses((status = 202, body = Task))
 )]
-async fn cancel(State(state): State<DoorState>, By(caller): By, Path(task): Path<String>) -> Answer {
+async fn task_cancel(State(state): State<DoorState>, By(caller): By, Path(task): Path<String>) -> Answer {
     cancelled(&state, &caller, &task).await
 }
 
@@ -142,7 +142,11 @@ async fn cancel(State(state): State<DoorState>, By(caller): By, Path(task): Path
     params(("task" = String, Path, description = "Id or number")),
     responses((status = 202, body = Task))
 )]
-async fn cancel_by_verb(State(state): State<DoorState>, By(caller): By, Path(task): Path<String>) -> Answer {
+async fn task_cancel_by_verb(
+    State(state): State<DoorState>,
+    By(caller): By,
+    Path(task): Path<String>,
+) -> Answer {
     cancelled(&state, &caller, &task).await
 }
 

@@ -22,6 +22,7 @@ use hostler_core::ports::{CommandOutput, DriverError, DriverErrorKind, GuestComm
 use lines::{Line, Lines};
 use serde_json::{Value, json};
 use std::io;
+use std::hash::{BuildHasher, Hasher};
 use std::path::Path;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
@@ -30,9 +31,10 @@ use tokio::time::{Instant, timeout_at};
 
 /// Bytes that a guest may say beside the answer, within one call.
 const NOISE_LIMIT: usize = 8 << 20;
-/// How long one `sync` waits for its answer before another is sent. The first may have been lost with an agent that
-/// was being started.
-const SYNC_PAUSE: Duration = Duration::from_secs(2);
+/// How long the first `sync` waits for its answer before another is sent; each waits twice as long as the one before.
+/// What is sent before the agent has opened its port is lost.
+const SYNC_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_SYNC_PAUSE: Duration = Duration::from_secs(1);
 /// How long a guest may take for its identity; a slow DHCP server is in it.
 const IDENTIFY_PATIENCE: Duration = Duration::from_secs(30);
 /// How long a guest may take beyond a command's own deadline.
@@ -79,7 +81,7 @@ impl AgentLink {
     fn over(stream: UnixStream) -> Self {
         // Numbers begin where no other connection of ours began, so that the answer to a command which the last
         // connection started is nobody's. The end of such an id is random.
-        let [.., a, b, c, d] = *uuid::Uuid::now_v7().as_bytes();
+        let [a, b, c, d, ..] = chance().to_le_bytes();
         let start = u64::from(u32::from_be_bytes([a, b, c, d])) << 16;
         Self { stream, lines: Lines::default(), last_id: start, in_doubt: true }
     }
@@ -160,12 +162,13 @@ impl AgentLink {
     /// Sends tokens until one comes back; what comes before it is dropped, whatever it is.
     async fn sync(&mut self, until: Instant) -> Result<(), DriverError> {
         self.in_doubt = true;
-        let mut noise = 0;
+        let (mut noise, mut pause) = (0, SYNC_PAUSE);
         loop {
             self.last_id += 1;
-            let token = uuid::Uuid::now_v7().simple().to_string();
+            let token = fresh_token();
             let request = json!({ "id": self.last_id, "verb": "sync", "token": token });
-            let again = until.min(Instant::now() + SYNC_PAUSE);
+            let again = until.min(Instant::now() + pause);
+            pause = (pause * 2).min(LONGEST_SYNC_PAUSE);
             self.send(&request, until).await?;
             while let Some(line) = self.line(again).await? {
                 let Line::Whole(line) = line else {
@@ -208,6 +211,16 @@ impl AgentLink {
             Err(_) => Ok(None),
         }
     }
+}
+
+/// Something that no earlier connection had. Nothing secret: the guest sees it anyway.
+fn fresh_token() -> String {
+    format!("{:016x}{:016x}", chance(), chance())
+}
+
+/// The standard library seeds its hashers with what the system calls random.
+fn chance() -> u64 {
+    std::hash::RandomState::new().build_hasher().finish()
 }
 
 fn protocol(detail: &str) -> DriverError {

@@ -57,7 +57,7 @@ impl LocalStorage {
                 self.agent.as_ref().map_or(String::new(), |agent| format!(" at {}", agent.display()));
             return Err(DriverError::unsupported(format!(
                 "the micro template needs the static guest agent, which is not installed{wanted}; \
-                 build it with scripts/agent or set its path in the configuration"
+                 build it with scripts/build-agent or set its path in the configuration"
             )));
         };
         let images = self.layout.images();
@@ -69,7 +69,10 @@ impl LocalStorage {
                 .map_err(|e| failed(&e))
         })
         .await?;
-        let image = micro::build(directory, agent, work.path(), progress).await;
+        // Making it durable comes after, so the recipe's end is not ours.
+        let ours = progress.clone();
+        let progress = Progress::new(move |fraction, message| ours.report(0.9 * fraction, message));
+        let image = micro::build(directory, agent, work.path(), &progress).await;
         blocking(move || work.close().map_err(|error| failed(&error))).await?;
         image
     }

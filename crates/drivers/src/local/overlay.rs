@@ -116,6 +116,7 @@ mod tests {
     use super::*;
     use crate::local::inspect::inspect_bytes;
     use crate::local::test_world::qemu_img;
+    use crate::spawn::bare_command;
 
     #[test]
     fn small_images_have_the_size_that_qemu_img_gives_them() {
@@ -130,11 +131,8 @@ mod tests {
         let Some(qemu_img) = qemu_img() else { return };
         let directory = tempfile::tempdir().unwrap();
         let run = |arguments: &[&str]| {
-            let output = std::process::Command::new(&qemu_img)
-                .args(arguments)
-                .current_dir(directory.path())
-                .output()
-                .unwrap();
+            let output =
+                bare_command(&qemu_img).args(arguments).current_dir(directory.path()).output().unwrap();
             let told = String::from_utf8_lossy(&output.stderr).into_owned();
             assert!(output.status.success(), "{arguments:?}: {told}");
             String::from_utf8_lossy(&output.stdout).into_owned()

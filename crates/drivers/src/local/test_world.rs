@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use uuid::Uuid;
 
 /// `qemu-img`, or nothing with a loud word about it.
-#[expect(clippy::print_stderr, reason = "a test that did not run must not look like one that did")]
 pub(crate) fn qemu_img() -> Option<PathBuf> {
     let qemu_img = resolve_binary(Path::new("qemu-img"));
     if !qemu_img.is_absolute() {

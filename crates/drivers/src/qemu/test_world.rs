@@ -10,7 +10,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use uuid::Uuid;
 
 /// QEMU, or nothing with a loud word about it.
-#[expect(clippy::print_stderr, reason = "a test that did not run must not look like one that did")]
 pub(crate) fn binary() -> Option<PathBuf> {
     let binary = resolve_binary(Path::new("qemu-system-x86_64"));
     if !binary.is_absolute() {

@@ -70,9 +70,17 @@ impl Stage {
         tokio::fs::write(&known, format!("[127.0.0.1]:{port} {}\n", host_key.context("a host key")?)).await?;
         let known = format!("UserKnownHostsFile={}", known.display());
         let key = self.folder.join("key");
-        let arguments = ["-F", "none", "-o", "StrictHostKeyChecking=yes", "-o", &known, "-o", "BatchMode=yes"];
+        let arguments =
+            ["-F", "none", "-o", "StrictHostKeyChecking=yes", "-o", &known, "-o", "BatchMode=yes"];
         let mut all: Vec<&str> = arguments.to_vec();
-        all.extend(["-o", "ConnectTimeout=60", "-o", "ConnectionAttempts=3", "-i", key.to_str().context("a path")?]);
+        all.extend([
+            "-o",
+            "ConnectTimeout=60",
+            "-o",
+            "ConnectionAttempts=3",
+            "-i",
+            key.to_str().context("a path")?,
+        ]);
         all.extend(["-p", &port, "root@127.0.0.1", command]);
         let output = run("ssh", &all).await?;
         Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
@@ -86,12 +94,16 @@ impl Stage {
 
     async fn the_life_of_a_machine(&self) -> Result<()> {
         let machine = self.create("first").await?;
-        ensure!(machine["life"] == "present" && machine["observed"]["power"] == "on" && machine["ready"] == true);
+        ensure!(
+            machine["life"] == "present" && machine["observed"]["power"] == "on" && machine["ready"] == true
+        );
         ensure!(machine["number"].as_i64().is_some_and(|number| number > 0));
         ensure!(self.ssh(&machine, "hostname").await? == "first");
         let id = machine["id"].as_str().context("an id")?.replace('-', "");
         ensure!(self.ssh(&machine, "cat /etc/machine-id").await? == id);
-        ensure!(self.in_guest("first", &["/bin/busybox", "echo", "from the agent"]).await? == "from the agent");
+        ensure!(
+            self.in_guest("first", &["/bin/busybox", "echo", "from the agent"]).await? == "from the agent"
+        );
         self.ssh(&machine, "echo kept > /data/note && sync").await?;
 
         let before = self.ssh(&machine, "cat /proc/sys/kernel/random/boot_id").await?;
@@ -126,19 +138,9 @@ impl Stage {
 
     async fn a_guest_that_turns_itself_off(&self) -> Result<()> {
         self.create("sleepy").await?;
-        let mut events = self.server.get("/tasks?limit=1").await?;
-        events.take();
         self.in_guest("sleepy", &["/bin/busybox", "sh", "-c", "(sleep 1; poweroff -f) & exit 0"]).await?;
-        let noticed = async {
-            loop {
-                let machine = self.machine("sleepy").await?;
-                if machine["observed"]["power"] == "off" {
-                    return anyhow::Ok(machine);
-                }
-                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-            }
-        };
-        let machine = tokio::time::timeout(DEADLINE, noticed).await.context("nobody noticed")??;
+        let machine =
+            self.server.until("/machines/sleepy", |machine| machine["observed"]["power"] == "off").await?;
         ensure!(machine["reason"].is_string(), "it does not say why it is off: {machine}");
         self.power("sleepy", "start").await?;
         self.delete("sleepy").await
@@ -154,16 +156,11 @@ impl Stage {
         self.server.carry_out("POST", "/templates", Some(body)).await?;
         let body = json!({ "name": "guest", "template": "imported", "memory_mib": 64 });
         self.server.carry_out("POST", "/machines", Some(body)).await?;
-        let spoke = async {
-            loop {
-                let log = self.server.get("/machines/guest/console/log").await?;
-                if log.as_str().is_some_and(|text| text.contains(crate::images::GREETING)) {
-                    return anyhow::Ok(());
-                }
-                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-            }
-        };
-        tokio::time::timeout(DEADLINE, spoke).await.context("the imported disk does not boot")??;
+        let spoke = |log: &Value| log.as_str().is_some_and(|text| text.contains(crate::images::GREETING));
+        self.server
+            .until("/machines/guest/console/log", spoke)
+            .await
+            .context("the imported disk does not boot")?;
         let (status, problem) = self.server.request("DELETE", "/templates/imported", None).await?;
         ensure!(status == 409 && problem["code"] == "in_use", "{problem}");
         self.delete("guest").await?;
@@ -183,7 +180,10 @@ impl Stage {
         ensure!(task["state"] == "failed", "{task}");
         let machine = self.machine("broken").await?;
         let reason = machine["reason"].as_str().unwrap_or_default().to_lowercase();
-        ensure!(reason.contains("image") || reason.contains("qcow2"), "QEMU's last words are not in `{reason}`");
+        ensure!(
+            reason.contains("image") || reason.contains("qcow2"),
+            "QEMU's last words are not in `{reason}`"
+        );
         ensure!(machine["observed"]["power"] == "off" && machine["task"].is_null());
         self.delete("broken").await
     }
@@ -228,7 +228,8 @@ impl Stage {
         for name in &names {
             let tasks = self.server.get("/tasks?limit=50&order=-created_at").await?;
             let items = tasks["items"].as_array().context("a list")?;
-            let task = items.iter().find(|task| task["subject_name"] == **name && task["kind"] == "machine.delete");
+            let task =
+                items.iter().find(|task| task["subject_name"] == **name && task["kind"] == "machine.delete");
             self.server.task_ended(task.and_then(|task| task["id"].as_str()).context("its removal")?).await?;
         }
         Ok(())
@@ -236,8 +237,12 @@ impl Stage {
 
     async fn nothing_is_left(&self) -> Result<()> {
         let doctor = self.server.get("/doctor").await?;
-        let problems: Vec<&Value> =
-            doctor["findings"].as_array().context("findings")?.iter().filter(|one| one["level"] == "problem").collect();
+        let problems: Vec<&Value> = doctor["findings"]
+            .as_array()
+            .context("findings")?
+            .iter()
+            .filter(|one| one["level"] == "problem")
+            .collect();
         ensure!(problems.is_empty(), "{problems:?}");
         for folder in ["machines", "volumes"] {
             let left = std::fs::read_dir(self.server.data.join(folder))?.count();
@@ -251,7 +256,9 @@ impl Stage {
 async fn run(program: &str, arguments: &[&str]) -> Result<Output> {
     let mut command = Command::new(program);
     command.args(arguments).kill_on_drop(true).stdin(std::process::Stdio::null());
-    let output = tokio::time::timeout(DEADLINE, command.output()).await.with_context(|| format!("{program} hangs"))??;
+    let output = tokio::time::timeout(DEADLINE, command.output())
+        .await
+        .with_context(|| format!("{program} hangs"))??;
     let stderr = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "{program} {arguments:?}: {stderr}");
     Ok(output)

@@ -73,14 +73,20 @@ impl Server {
         let log = std::fs::File::options().create(true).append(true).open(data.with_extension("log"))?;
         command.args(["serve", "--listen", "127.0.0.1:0"]).envs(environment.iter().copied());
         command.stdout(Stdio::piped()).stderr(log);
-        let mut child = command.spawn().with_context(|| format!("cannot run {}", program.path().display()))?;
+        let mut child =
+            command.spawn().with_context(|| format!("cannot run {}", program.path().display()))?;
         let mut lines = BufReader::new(child.stdout.take().context("its output is read")?).lines();
-        let line = tokio::time::timeout(DEADLINE, lines.next_line()).await.context("it does not become ready")??;
+        let line =
+            tokio::time::timeout(DEADLINE, lines.next_line()).await.context("it does not become ready")??;
         let Some(line) = line else {
             bail!("it ended at once: {}", tail(&data.with_extension("log")));
         };
-        let url = line.strip_prefix("hostler is ready on ").with_context(|| format!("it said `{line}`"))?.to_owned();
-        let client = reqwest::Client::builder().unix_socket(data.join("hostler.sock")).timeout(DEADLINE).build()?;
+        let url = line
+            .strip_prefix("hostler is ready on ")
+            .with_context(|| format!("it said `{line}`"))?
+            .to_owned();
+        let client =
+            reqwest::Client::builder().unix_socket(data.join("hostler.sock")).timeout(DEADLINE).build()?;
         Ok(Self { child, data: data.to_owned(), url, client })
     }
 
@@ -169,6 +175,23 @@ impl Server {
         let accepted = self.ask(method, path, body).await?;
         self.done(&accepted).await?;
         Ok(accepted)
+    }
+
+    /// Waits until what is at this path is as wanted; answers it.
+    pub async fn until(&self, path: &str, wanted: impl Fn(&Value) -> bool) -> Result<Value> {
+        let mut look = tokio::time::interval(Duration::from_millis(100));
+        let wait = async {
+            loop {
+                look.tick().await;
+                let seen = self.get(path).await?;
+                if wanted(&seen) {
+                    return anyhow::Ok(seen);
+                }
+            }
+        };
+        tokio::time::timeout(DEADLINE, wait)
+            .await
+            .with_context(|| format!("{path} does not become as wanted"))?
     }
 
     /// Builds the micro template.

@@ -189,12 +189,6 @@ impl Store for SqliteStore {
         Ok(free.into_iter().chain(leased).min().map(Timestamp))
     }
 
-    async fn cancel_requested(&self, task: TaskId) -> Result<bool, StoreError> {
-        let mut draft = Draft::new("SELECT cancel FROM task WHERE id = ");
-        draft.bind(Value::Id(task.0));
-        Ok(self.readers.maybe_number(draft.finish()).await? == Some(1))
-    }
-
     async fn events_after(&self, seq: i64, limit: u32) -> Result<Vec<Event>, StoreError> {
         self.readers.events_after(seq, limit).await
     }

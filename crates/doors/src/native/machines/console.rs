@@ -35,7 +35,7 @@ const MAX_BYTES: u64 = 1 << 20;
     ),
     responses((status = 200, body = String, content_type = "text/plain"))
 )]
-pub(super) async fn log(
+pub(super) async fn console_log(
     State(state): State<DoorState>,
     By(caller): By,
     Path(machine): Path<String>,
@@ -55,7 +55,7 @@ pub(super) async fn log(
     params(("machine" = String, Path, description = "Id, number or name")),
     responses((status = 101, description = "Bytes go both ways from here"))
 )]
-pub(super) async fn serial(
+pub(super) async fn console_serial(
     State(state): State<DoorState>,
     Path(machine): Path<String>,
     request: Request,
@@ -71,7 +71,7 @@ pub(super) async fn serial(
     params(("machine" = String, Path, description = "Id, number or name")),
     responses((status = 101, description = "Bytes go both ways from here"))
 )]
-pub(super) async fn display(
+pub(super) async fn console_display(
     State(state): State<DoorState>,
     Path(machine): Path<String>,
     request: Request,

@@ -28,23 +28,23 @@ use uuid::Uuid;
 /// Routes that answer soon.
 pub(super) fn routes() -> OpenApiRouter<DoorState> {
     OpenApiRouter::new()
-        .routes(routes!(list, create))
-        .routes(routes!(show, edit, delete))
-        .routes(routes!(start))
-        .routes(routes!(stop))
-        .routes(routes!(restart))
-        .routes(routes!(reset))
-        .routes(routes!(pause))
-        .routes(routes!(resume))
-        .routes(routes!(console::log))
+        .routes(routes!(machine_list, machine_create))
+        .routes(routes!(machine_show, machine_edit, machine_delete))
+        .routes(routes!(machine_start))
+        .routes(routes!(machine_stop))
+        .routes(routes!(machine_restart))
+        .routes(routes!(machine_reset))
+        .routes(routes!(machine_pause))
+        .routes(routes!(machine_resume))
+        .routes(routes!(console::console_log))
 }
 
 /// Routes that may take long, or never end.
 pub(super) fn slow_routes() -> OpenApiRouter<DoorState> {
     OpenApiRouter::new()
-        .routes(routes!(run))
-        .routes(routes!(console::serial))
-        .routes(routes!(console::display))
+        .routes(routes!(machine_run))
+        .routes(routes!(console::console_serial))
+        .routes(routes!(console::console_display))
 }
 
 const LIST: ListSpec = ListSpec {
@@ -75,7 +75,7 @@ const LIST: ListSpec = ListSpec {
 ///
 /// The caller's; an administrator sees everybody's. Machines that are gone are left out unless asked for.
 #[utoipa::path(get, path = "/machines", tag = "machines", params(PageAsk, MachinesAsk), responses((status = 200, body = Page<Machine>)))]
-async fn list(
+async fn machine_list(
     State(state): State<DoorState>,
     By(caller): By,
     parameters: Parameters,
@@ -126,7 +126,7 @@ async fn made_from(state: &DoorState, caller: &Caller, key: &str) -> Answer<Filt
     params(("Idempotency-Key" = Option<String>, Header, description = "Makes the request safe to repeat")),
     responses((status = 202, body = Accepted<Machine>))
 )]
-async fn create(
+async fn machine_create(
     State(state): State<DoorState>,
     By(caller): By,
     Posted { value, idempotency }: Posted<MachineCreate>,
@@ -168,7 +168,7 @@ async fn answer(
     params(("machine" = String, Path, description = "Id, number or name")),
     responses((status = 200, body = Machine))
 )]
-async fn show(
+async fn machine_show(
     State(state): State<DoorState>,
     By(caller): By,
     Path(machine): Path<String>,
@@ -185,7 +185,7 @@ async fn show(
     params(("machine" = String, Path, description = "Id, number or name")),
     responses((status = 200, body = Machine))
 )]
-async fn edit(
+async fn machine_edit(
     State(state): State<DoorState>,
     By(caller): By,
     Path(machine): Path<String>,
@@ -209,7 +209,11 @@ async fn edit(
     params(("machine" = String, Path, description = "Id, number or name")),
     responses((status = 202, body = Accepted<Machine>), (status = 200, body = Accepted<Machine>, description = "It was gone already"))
 )]
-async fn delete(State(state): State<DoorState>, By(caller): By, Path(machine): Path<String>) -> Answer {
+async fn machine_delete(
+    State(state): State<DoorState>,
+    By(caller): By,
+    Path(machine): Path<String>,
+) -> Answer {
     let done = state.core().machine_delete(&caller, &machine).await?;
     answer(&state, &caller, done, false).await
 }
@@ -243,21 +247,21 @@ macro_rules! verbs {
 
 verbs! {
     /// Start a machine
-    start "/machines/{machine}/start" Start;
+    machine_start "/machines/{machine}/start" Start;
     /// Stop a machine
     ///
     /// The guest is asked to turn itself off; when it does not, or with `force` at once, its power is cut.
-    stop "/machines/{machine}/stop" Stop;
+    machine_stop "/machines/{machine}/stop" Stop;
     /// Stop a machine, then start it
-    restart "/machines/{machine}/restart" Restart;
+    machine_restart "/machines/{machine}/restart" Restart;
     /// Press a machine's reset button
-    reset "/machines/{machine}/reset" Reset;
+    machine_reset "/machines/{machine}/reset" Reset;
     /// Pause a machine
     ///
     /// Guest code stands still, memory is kept.
-    pause "/machines/{machine}/pause" Pause;
+    machine_pause "/machines/{machine}/pause" Pause;
     /// Go on after a pause
-    resume "/machines/{machine}/resume" Resume;
+    machine_resume "/machines/{machine}/resume" Resume;
 }
 
 /// Run a command inside a machine
@@ -268,7 +272,7 @@ verbs! {
     params(("machine" = String, Path, description = "Id, number or name")),
     responses((status = 200, body = RunOutput))
 )]
-async fn run(
+async fn machine_run(
     State(state): State<DoorState>,
     By(caller): By,
     Path(machine): Path<String>,

@@ -1,0 +1,156 @@
+//! The shape of the command line. What single objects can be asked for stands beside the code that asks.
+
+use super::machine::{MachineCommand, Ssh};
+use super::objects::{
+    AddressCommand, HostCommand, NetworkCommand, StorageCommand, TaskCommand, TemplateCommand, TokenCommand,
+    VolumeCommand,
+};
+use super::settings::ConfigCommand;
+use super::show::units;
+use crate::config::{Listen, Overrides};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+use std::time::Duration;
+
+const EXAMPLES: &str = "\
+Examples:
+  hostler serve                                     start the server
+  hostler template build micro                      make the smallest template
+  hostler machine create --name web --template micro
+  hostler ssh web
+  hostler doctor                                    what is wrong, and what to do
+
+Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 denied, 5 conflict or busy, 6 no capacity";
+
+/// Creates, keeps, lends and takes back virtual machines.
+#[derive(Debug, Parser)]
+#[command(name = "hostler", version, after_help = EXAMPLES, subcommand_required = true, arg_required_else_help = true)]
+pub(super) struct Cli {
+    #[command(flatten)]
+    pub(super) global: Global,
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+/// Options of every command.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Global options")]
+pub(crate) struct Global {
+    /// Configuration file [env: HOSTLER_CONFIG] [default: hostler.toml, if it is there]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Where the server keeps everything; its socket is there, too [env: HOSTLER_DATA_DIR]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Ask the server at this address instead of the local one
+    #[arg(long, global = true, value_name = "URL", env = "HOSTLER_URL", hide_env_values = true)]
+    pub(crate) url: Option<String>,
+    /// Token for --url; other users of this computer can see it, so better use the variable or a file
+    #[arg(long, global = true, value_name = "TOKEN", env = "HOSTLER_TOKEN", hide_env_values = true)]
+    pub(crate) token: Option<String>,
+    /// File with the token for --url
+    #[arg(long, global = true, value_name = "FILE", conflicts_with = "token")]
+    pub(crate) token_file: Option<PathBuf>,
+    /// How results are shown
+    #[arg(long, short, global = true, value_enum, default_value_t, value_name = "FORMAT")]
+    pub(crate) output: Format,
+}
+
+impl Global {
+    /// What the flags say of the configuration.
+    pub(crate) fn overrides(&self, listen: Option<Listen>) -> Overrides {
+        Overrides { config: self.config.clone(), data_dir: self.data_dir.clone(), listen }
+    }
+}
+
+/// How results are shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people.
+    #[default]
+    Table,
+    /// For programs: what the API answered.
+    Json,
+}
+
+/// Whether and how long a command waits for the task it has caused.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct Wait {
+    /// Wait until it is done (the default)
+    #[arg(long, overrides_with = "no_wait")]
+    wait: bool,
+    /// Do not wait until it is done
+    #[arg(long, overrides_with = "wait")]
+    no_wait: bool,
+    /// Stop waiting after this time, e.g. 90s or 10m; the work goes on
+    #[arg(long, value_name = "TIME", value_parser = units::parse_duration)]
+    pub(crate) timeout: Option<Duration>,
+}
+
+impl Wait {
+    /// Whether to wait.
+    pub(crate) fn wanted(self) -> bool {
+        !self.no_wait
+    }
+}
+
+/// Options of `serve`.
+#[derive(Args, Debug)]
+pub(super) struct Serve {
+    /// Where to listen, HOST:PORT; port 0 means any free one [env: HOSTLER_LISTEN] [default: 127.0.0.1:8889]
+    #[arg(long, value_name = "ADDR")]
+    pub(super) listen: Option<Listen>,
+}
+
+/// What can be done.
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Start the server
+    Serve(Serve),
+    /// Say what is wrong and what to do about it
+    Doctor,
+    /// Machines: create, start, stop, look at, log in
+    #[command(subcommand)]
+    Machine(MachineCommand),
+    /// Log in to a machine (short for `machine ssh`)
+    Ssh(Ssh),
+    /// What machines are made from
+    #[command(subcommand)]
+    Template(TemplateCommand),
+    /// Virtual disks
+    #[command(subcommand)]
+    Volume(VolumeCommand),
+    /// Networks
+    #[command(subcommand)]
+    Network(NetworkCommand),
+    /// Addresses of networks
+    #[command(subcommand)]
+    Address(AddressCommand),
+    /// Computers that run machines
+    #[command(subcommand)]
+    Host(HostCommand),
+    /// Where images and volumes lie
+    #[command(subcommand)]
+    Storage(StorageCommand),
+    /// Work in the background
+    #[command(subcommand)]
+    Task(TaskCommand),
+    /// Tokens for the HTTP API
+    #[command(subcommand)]
+    Token(TokenCommand),
+    /// Say who the server takes you for
+    Whoami,
+    /// Show what happens, as it happens
+    Events,
+    /// The configuration
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Print a completion script for a shell
+    #[command(
+        after_help = "Example:\n  hostler completions bash > ~/.local/share/bash-completion/completions/hostler"
+    )]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}

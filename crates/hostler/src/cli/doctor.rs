@@ -1,0 +1,132 @@
+//! `doctor`: asks the server what is wrong; without one, looks at what can be seen from outside.
+
+use super::args::Global;
+use super::client::Client;
+use super::show::{Show, units};
+use crate::config::{self, Variables};
+use crate::failure::{Exit, Failure};
+use crate::output;
+use crate::serve::DriverFactory;
+use hostler_core::doctor::Finding as CoreFinding;
+use hostler_doors::native::types::{Doctor, Finding, Level};
+use std::io::Write;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// A durable write that takes longer makes everything wait.
+const SLOW_WRITE: Duration = Duration::from_millis(20);
+
+pub(super) async fn doctor(global: &Global, drivers: &dyn DriverFactory) -> Result<Exit, Failure> {
+    let found = match Client::new(global) {
+        Ok(client) => client.get(&["doctor"]).await?,
+        // A server that was named must answer; the local one may just not be there yet.
+        Err(failure) if global.url.is_some() || failure.exit != Exit::FAILED => return Err(failure),
+        Err(_) => without_server(global, drivers)?,
+    };
+    if Show::new(global.output).is_json() {
+        output::json(&found);
+    } else {
+        print(&found);
+    }
+    Ok(if found.worst == Level::Problem { Exit::FAILED } else { Exit::DONE })
+}
+
+fn print(found: &Doctor) {
+    for finding in &found.findings {
+        let text = units::plain(&finding.text);
+        output::line(format_args!("{:<8} {:<12} {text}", finding.level, finding.check));
+        for (name, words) in [("cause", &finding.cause), ("hint", &finding.hint)] {
+            if let Some(words) = words {
+                output::line(format_args!("{:<21} {name}: {}", "", units::plain(words)));
+            }
+        }
+    }
+    let count = |level| found.findings.iter().filter(|finding| finding.level == level).count();
+    let (problems, warnings) = (count(Level::Problem), count(Level::Warning));
+    output::line(match (problems, warnings) {
+        (0, 0) => "everything is as it should be".to_owned(),
+        (0, warnings) => format!("{warnings} to be aware of"),
+        (problems, warnings) => format!("{problems} wrong, {warnings} to be aware of"),
+    });
+}
+
+fn without_server(global: &Global, drivers: &dyn DriverFactory) -> Result<Doctor, Failure> {
+    let (config, data_dir) = config::load(&global.overrides(None), &Variables::of_process())?;
+    drivers.check(&config)?;
+    let mut findings = vec![
+        CoreFinding::warning("server", format!("no server is running on {}", data_dir.display()))
+            .because("only what shows without one was looked at")
+            .hint("start one with `hostler serve`, or name its directory with --data-dir"),
+    ];
+    findings.extend(directory(&data_dir));
+    findings.extend(drivers.examine(&config));
+    let findings: Vec<Finding> = findings.into_iter().map(wire).collect();
+    let worst = findings.iter().map(|finding| finding.level).max().unwrap_or(Level::Ok);
+    Ok(Doctor { worst, findings })
+}
+
+fn wire(finding: CoreFinding) -> Finding {
+    let CoreFinding { check, level, text, cause, hint } = finding;
+    Finding { check, level: level.into(), text, cause, hint }
+}
+
+/// Whether the data directory can be used, and how fast it is.
+fn directory(path: &Path) -> Vec<CoreFinding> {
+    let shown = path.display();
+    let elsewhere = "name another directory with --data-dir or HOSTLER_DATA_DIR";
+    match std::fs::metadata(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return vec![CoreFinding::ok("data", format!("{shown} will be made at the first start"))];
+        }
+        Err(error) => {
+            let finding = CoreFinding::problem("data", format!("{shown} cannot be used"));
+            return vec![finding.because(error.to_string()).hint(elsewhere)];
+        }
+        Ok(meta) if !meta.is_dir() => {
+            return vec![CoreFinding::problem("data", format!("{shown} is not a directory")).hint(elsewhere)];
+        }
+        Ok(_) => {}
+    }
+    match write_time(path) {
+        Err(error) => {
+            let user = rustix::process::geteuid();
+            let finding = CoreFinding::problem("data", format!("user {user} cannot write to {shown}"));
+            vec![finding.because(error.to_string()).hint(elsewhere)]
+        }
+        Ok(time) => {
+            let text = format!("a small durable write takes {} µs", time.as_micros());
+            let write = if time > SLOW_WRITE {
+                CoreFinding::warning("fsync", text)
+                    .hint("put the data directory on a faster disk: every acknowledged change waits for it")
+            } else {
+                CoreFinding::ok("fsync", text)
+            };
+            vec![CoreFinding::ok("data", format!("{shown} can be written")), write]
+        }
+    }
+}
+
+fn write_time(path: &Path) -> std::io::Result<Duration> {
+    let mut file = tempfile::Builder::new().prefix(".doctor-").tempfile_in(path)?;
+    let start = Instant::now();
+    file.write_all(&[0; 4096])?;
+    file.as_file().sync_all()?;
+    Ok(start.elapsed())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hostler_core::doctor::Level;
+
+    #[test]
+    fn a_data_directory_is_looked_at_without_a_server() {
+        let parent = tempfile::tempdir().unwrap();
+        let levels = |path: &Path| directory(path).iter().map(|finding| finding.level).collect::<Vec<_>>();
+        assert_eq!(levels(&parent.path().join("none")), [Level::Ok]);
+        assert_eq!(levels(parent.path())[0], Level::Ok);
+        let file = parent.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        assert_eq!(levels(&file), [Level::Problem]);
+    }
+}

@@ -1,0 +1,15 @@
+//! Commands about everything that is no machine, one file for each kind of object.
+
+mod access;
+mod network;
+mod place;
+mod task;
+mod template;
+mod volume;
+
+pub(super) use access::{TokenCommand, token, whoami};
+pub(super) use network::{AddressCommand, NetworkCommand, address, network};
+pub(super) use place::{HostCommand, StorageCommand, host, storage};
+pub(super) use task::{TaskCommand, events, task};
+pub(super) use template::{TemplateCommand, template};
+pub(super) use volume::{VolumeCommand, volume};

@@ -1,0 +1,185 @@
+//! `network` and `address`.
+
+use crate::cli::Session;
+use crate::cli::show::units;
+use crate::failure::{Exit, Failure};
+use crate::output;
+use clap::{Args, Subcommand};
+use hostler_doors::native::types::{Address, AddressReserve, Network, NetworkCreate, NetworkKind, Range};
+use reqwest::Method;
+use std::net::IpAddr;
+
+/// What can be done with networks. A network is named by its name, number or id.
+#[derive(Debug, Subcommand)]
+pub(in crate::cli) enum NetworkCommand {
+    /// List networks
+    #[command(visible_alias = "ls")]
+    List,
+    /// Show everything about a network
+    Show {
+        /// The network
+        network: String,
+    },
+    /// Add a network
+    #[command(after_help = "\
+Examples:
+  hostler network create open --outbound
+  hostler network create lab --prefix 24 --gateway 10.0.0.1 --range 10.0.0.10-10.0.0.99")]
+    Create(Create),
+    /// Remove a network that nothing uses
+    #[command(visible_alias = "rm")]
+    Delete {
+        /// The network
+        network: String,
+    },
+}
+
+/// Options of `network create`.
+#[derive(Args, Debug)]
+pub(in crate::cli) struct Create {
+    /// Its name
+    name: String,
+    /// Let guests reach more than us. On user networking that includes the host's loopback
+    #[arg(long)]
+    outbound: bool,
+    /// Prefix length of its addresses
+    #[arg(long, value_name = "BITS")]
+    prefix: Option<u8>,
+    /// Its gateway
+    #[arg(long, value_name = "IP")]
+    gateway: Option<IpAddr>,
+    /// Addresses that may be given out; repeatable
+    #[arg(long = "range", value_name = "FIRST-LAST", value_parser = range)]
+    ranges: Vec<Range>,
+}
+
+/// What can be done with addresses.
+#[derive(Debug, Subcommand)]
+pub(in crate::cli) enum AddressCommand {
+    /// List the addresses of a network that are taken
+    #[command(visible_alias = "ls")]
+    List {
+        /// The network
+        network: String,
+    },
+    /// Hold an address by hand, so that no machine gets it
+    #[command(after_help = "Example:\n  hostler address reserve lab 10.0.0.20 --note 'the printer'")]
+    Reserve {
+        /// The network
+        network: String,
+        /// The address [default: the next free one]
+        ip: Option<IpAddr>,
+        /// Why
+        #[arg(long, default_value = "", hide_default_value = true)]
+        note: String,
+    },
+    /// Let go of an address held by hand
+    Release {
+        /// The network
+        network: String,
+        /// The address
+        ip: IpAddr,
+    },
+}
+
+pub(in crate::cli) async fn network(session: &Session, command: NetworkCommand) -> Result<Exit, Failure> {
+    let client = &session.client;
+    match command {
+        NetworkCommand::List => {
+            let networks: Vec<Network> = client.list(&["networks"], &[], None).await?;
+            let columns = ["name", "kind", "outbound", "gateway", "ranges", "created"];
+            session.show.list(&networks, &columns, |network| {
+                let gateway = network.gateway.map(|ip| ip.to_string()).unwrap_or_default();
+                let (kind, created) = (network.kind.to_string(), units::ago(&network.created_at));
+                vec![
+                    network.name.clone(),
+                    kind,
+                    yes(network.outbound),
+                    gateway,
+                    ranges(network, ", "),
+                    created,
+                ]
+            });
+        }
+        NetworkCommand::Show { network } => {
+            let network: Network = client.get(&["networks", &network]).await?;
+            session.show.one(&network, fields);
+        }
+        NetworkCommand::Create(create) => {
+            let ask = NetworkCreate {
+                name: create.name,
+                kind: NetworkKind::User,
+                outbound: create.outbound,
+                prefix: create.prefix,
+                gateway: create.gateway,
+                ranges: create.ranges,
+            };
+            let network: Network = client.post(&["networks"], &ask).await?;
+            session.show.one(&network, fields);
+        }
+        NetworkCommand::Delete { network } => {
+            client.send(client.request(Method::DELETE, &["networks", &network])).await?;
+            if !session.show.is_json() {
+                output::line(format_args!("network {network} is gone"));
+            }
+        }
+    }
+    Ok(Exit::DONE)
+}
+
+pub(in crate::cli) async fn address(session: &Session, command: AddressCommand) -> Result<Exit, Failure> {
+    let client = &session.client;
+    match command {
+        AddressCommand::List { network } => {
+            let addresses: Vec<Address> =
+                client.list(&["networks", &network, "addresses"], &[], None).await?;
+            session.show.list(&addresses, &["address", "machine", "note", "since"], |address| {
+                let machine = address.machine.map(|id| id.to_string()).unwrap_or_default();
+                vec![address.ip.to_string(), machine, address.note.clone(), units::ago(&address.created_at)]
+            });
+        }
+        AddressCommand::Reserve { network, ip, note } => {
+            let address: Address =
+                client.post(&["networks", &network, "addresses"], &AddressReserve { ip, note }).await?;
+            session.show.said(&address, address.ip);
+        }
+        AddressCommand::Release { network, ip } => {
+            let path = ["networks", &network, "addresses", &ip.to_string()];
+            client.send(client.request(Method::DELETE, &path)).await?;
+            if !session.show.is_json() {
+                output::line(format_args!("{ip} is free again"));
+            }
+        }
+    }
+    Ok(Exit::DONE)
+}
+
+fn yes(is: bool) -> String {
+    if is { "yes".into() } else { "no".into() }
+}
+
+fn ranges(network: &Network, between: &str) -> String {
+    let ranges = network.ranges.iter().map(|range| format!("{}-{}", range.first, range.last));
+    ranges.collect::<Vec<_>>().join(between)
+}
+
+fn fields(network: &Network) -> Vec<(&'static str, String)> {
+    vec![
+        ("name", network.name.clone()),
+        ("number", network.number.to_string()),
+        ("id", network.id.to_string()),
+        ("kind", network.kind.to_string()),
+        ("outbound", yes(network.outbound)),
+        ("prefix", network.prefix.map(|bits| format!("/{bits}")).unwrap_or_default()),
+        ("gateway", network.gateway.map(|ip| ip.to_string()).unwrap_or_default()),
+        ("ranges", ranges(network, "\n")),
+        ("created", units::ago(&network.created_at)),
+    ]
+}
+
+fn range(text: &str) -> Result<Range, String> {
+    let refused = || format!("`{text}` is no range: write FIRST-LAST, e.g. 10.0.0.10-10.0.0.99");
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let parse = |text: &str| text.trim().parse().map_err(|_| refused());
+    Ok(Range { first: parse(first)?, last: parse(last)? })
+}

@@ -1,0 +1,147 @@
+//! `volume`: virtual disks.
+
+use crate::cli::Session;
+use crate::cli::args::Wait;
+use crate::cli::client::finish;
+use crate::cli::show::units;
+use crate::failure::{Exit, Failure};
+use crate::output;
+use clap::Subcommand;
+use hostler_doors::native::types::{Accepted, Volume, VolumeAttach, VolumeCreate, VolumeGrow};
+
+/// What can be done with volumes. A volume is named by its number or id.
+#[derive(Debug, Subcommand)]
+pub(in crate::cli) enum VolumeCommand {
+    /// Make an empty volume
+    #[command(after_help = "Example:\n  hostler volume create --name data --size 20G")]
+    Create {
+        /// Name for people
+        #[arg(long, short)]
+        name: String,
+        /// Size, e.g. 20G
+        #[arg(long, short, value_name = "SIZE", value_parser = units::parse_mib)]
+        size: u64,
+        #[command(flatten)]
+        wait: Wait,
+    },
+    /// List volumes
+    #[command(visible_alias = "ls")]
+    List,
+    /// Show everything about a volume
+    Show {
+        /// The volume
+        volume: String,
+    },
+    /// Give a volume to a machine that is off
+    Attach {
+        /// The volume
+        volume: String,
+        /// The machine
+        machine: String,
+    },
+    /// Take a volume from its machine, which must be off
+    Detach {
+        /// The volume
+        volume: String,
+    },
+    /// Make a volume larger; its machine must be off
+    Grow {
+        /// The volume
+        volume: String,
+        /// New size, e.g. 40G
+        #[arg(value_parser = units::parse_mib)]
+        size: u64,
+    },
+    /// Remove a volume for good
+    #[command(visible_alias = "rm")]
+    Delete {
+        /// The volume
+        volume: String,
+        #[command(flatten)]
+        wait: Wait,
+    },
+}
+
+pub(in crate::cli) async fn volume(session: &Session, command: VolumeCommand) -> Result<Exit, Failure> {
+    let client = &session.client;
+    match command {
+        VolumeCommand::Create { name, size, wait } => {
+            let accepted: Accepted<Volume> =
+                client.post(&["volumes"], &VolumeCreate { name, size_mib: size }).await?;
+            if finish(client, accepted.task.clone(), wait).await? {
+                let volume: Volume = client.get(&["volumes", &accepted.record.id.to_string()]).await?;
+                session.show.one(&volume, fields);
+            } else {
+                session.show.said(&accepted, accepted.record.number);
+            }
+        }
+        VolumeCommand::List => {
+            let volumes: Vec<Volume> = client.list(&["volumes"], &[], None).await?;
+            let columns = ["number", "name", "state", "size", "machine", "position", "created", "id"];
+            session.show.list(&volumes, &columns, row);
+        }
+        VolumeCommand::Show { volume } => {
+            let volume: Volume = client.get(&["volumes", &volume]).await?;
+            session.show.one(&volume, fields);
+        }
+        VolumeCommand::Attach { volume, machine } => {
+            let volume: Volume =
+                client.post(&["volumes", &volume, "attach"], &VolumeAttach { machine }).await?;
+            session.show.one(&volume, fields);
+        }
+        VolumeCommand::Detach { volume } => {
+            let volume: Volume = client.post(&["volumes", &volume, "detach"], &serde_json::json!({})).await?;
+            session.show.one(&volume, fields);
+        }
+        VolumeCommand::Grow { volume, size } => {
+            let volume: Volume =
+                client.post(&["volumes", &volume, "grow"], &VolumeGrow { size_mib: size }).await?;
+            session.show.one(&volume, fields);
+        }
+        VolumeCommand::Delete { volume, wait } => {
+            let accepted: Accepted<Volume> = client.delete(&["volumes", &volume]).await?;
+            let ended = finish(client, accepted.task.clone(), wait).await?;
+            if session.show.is_json() {
+                output::json(&accepted);
+            } else if ended {
+                output::line(format_args!("volume {} is gone", accepted.record.name));
+            }
+        }
+    }
+    Ok(Exit::DONE)
+}
+
+fn row(volume: &Volume) -> Vec<String> {
+    let position = volume.machine.map(|_| volume.position.to_string());
+    vec![
+        volume.number.to_string(),
+        volume.name.clone(),
+        volume.state.to_string(),
+        units::mib(volume.size_mib),
+        volume.machine.map(|machine| machine.to_string()).unwrap_or_default(),
+        position.unwrap_or_default(),
+        units::ago(&volume.created_at),
+        volume.id.to_string(),
+    ]
+}
+
+fn fields(volume: &Volume) -> Vec<(&'static str, String)> {
+    let text = |id: Option<uuid::Uuid>| id.map(|id| id.to_string()).unwrap_or_default();
+    let position = volume.machine.map(|_| volume.position.to_string());
+    vec![
+        ("name", volume.name.clone()),
+        ("number", volume.number.to_string()),
+        ("id", volume.id.to_string()),
+        ("state", volume.state.to_string()),
+        ("size", units::mib(volume.size_mib)),
+        ("format", volume.format.to_string()),
+        ("machine", text(volume.machine)),
+        ("position", position.unwrap_or_default()),
+        ("goes", if volume.with_machine { "with its machine".into() } else { String::new() }),
+        ("template", text(volume.template)),
+        ("task", text(volume.task)),
+        ("storage", volume.storage.to_string()),
+        ("owner", volume.owner.to_string()),
+        ("created", units::ago(&volume.created_at)),
+    ]
+}

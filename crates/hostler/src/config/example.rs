@@ -1,0 +1,50 @@
+//! The example that `hostler config example` prints. A test keeps it equal to the defaults.
+
+/// A complete, commented configuration in which every value is the default.
+pub const EXAMPLE: &str = r#"# hostler.toml: every setting, with its default.
+#
+# A setting may also come from the environment: HOSTLER__SECTION__KEY, e.g. HOSTLER__TASKS__CONCURRENCY=4.
+# Flags win over the environment, and the environment wins over this file.
+
+# Where the HTTP doors listen. Port 0 means any free one; `hostler serve` says which.
+listen = "127.0.0.1:8889"
+
+# Where everything is kept: database, images, volumes, machines.
+# Left out, it is /var/lib/hostler for root, else $XDG_DATA_HOME/hostler or ~/.local/share/hostler.
+# data_dir = "/var/lib/hostler"
+
+[server]
+# Work that has not finished so long after SIGTERM is cut off and goes on at the next start. At most 9.
+shutdown_s = 8
+
+[log]
+# error, warn, info, debug, trace, or a filter such as "info,hostler_drivers=debug".
+level = "info"
+# "pretty" for people, "json" for machines, "auto": pretty on a terminal, else json.
+format = "auto"
+
+[qemu]
+# Programs; a bare name is looked for in PATH.
+binary = "qemu-system-x86_64"
+qemu_img = "qemu-img"
+# "auto" takes the best that works on this host; "kvm" and "tcg" insist. "tcg:max" names the CPU model, too.
+accelerator = "auto"
+# The static guest agent that templates embed. Left out, it is looked for beside the program.
+# agent = "/usr/lib/hostler/hostler-agent"
+# A machine's console log is cut down when it grows beyond this.
+console_bytes = 1048576
+
+[tasks]
+# Tasks that run at the same time.
+concurrency = 8
+# How long a guest's agent may take to answer after a start.
+boot_patience_s = 300
+# How long a guest may take to turn itself off before its power is cut.
+stop_patience_s = 60
+
+[keep]
+# Hours for which records of removed machines, ended tasks and events are kept.
+machines_h = 168
+tasks_h = 720
+events_h = 24
+"#;

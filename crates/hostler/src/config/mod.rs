@@ -1,0 +1,21 @@
+//! Configuration: one typed TOML file, with variables over it and flags over those.
+//!
+//! A setting comes from, in this order: a flag, a variable of the environment (`HOSTLER_LISTEN`, or
+//! `HOSTLER__SECTION__KEY` for any setting), the file, the default. The file is checked on its own first, so that
+//! an error names its line and column; each variable is then laid over it by itself, so that an error names the
+//! variable.
+
+mod error;
+mod example;
+mod listen;
+mod model;
+mod source;
+
+pub use error::ConfigError;
+pub use example::EXAMPLE;
+pub use listen::Listen;
+pub use model::{Config, Keep, Log, LogFormat, Qemu, Server, Tasks};
+pub use source::{Overrides, Variables, load};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,206 @@
+//! The settings, their units and their defaults.
+
+use super::Listen;
+use hostler_core::core::Settings;
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Every setting there is.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Where the HTTP doors listen.
+    pub listen: Listen,
+    /// Where everything is kept; none means the usual place of the user.
+    pub data_dir: Option<PathBuf>,
+    /// The process.
+    pub server: Server,
+    /// What is logged.
+    pub log: Log,
+    /// How machines are run.
+    pub qemu: Qemu,
+    /// Work in the background.
+    pub tasks: Tasks,
+    /// How long what has ended is kept.
+    pub keep: Keep,
+    /// Read by `hostler-sim` only, which knows what may stand here.
+    pub sim: toml::Table,
+}
+
+/// The process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Server {
+    /// Steps of tasks that have not finished so long after SIGTERM are cut off; at most 9 s.
+    pub shutdown_s: u64,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self { shutdown_s: 8 }
+    }
+}
+
+/// What is logged, on stderr.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    /// `error`, `warn`, `info`, `debug`, `trace`, or a filter such as `info,hostler_drivers=debug`.
+    pub level: String,
+    /// In which form.
+    pub format: LogFormat,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { level: "info".into(), format: LogFormat::Auto }
+    }
+}
+
+/// The form of the log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// Pretty on a terminal, JSON elsewhere.
+    #[default]
+    Auto,
+    /// Lines for people.
+    Pretty,
+    /// One JSON object per line.
+    Json,
+}
+
+/// How machines are run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Qemu {
+    /// The emulator; a bare name is looked for in `PATH`.
+    pub binary: PathBuf,
+    /// The tool for disk images; a bare name is looked for in `PATH`.
+    pub qemu_img: PathBuf,
+    /// `kvm`, `tcg` or `auto` (the best that works here); with a CPU model after a colon if need be.
+    pub accelerator: String,
+    /// The static guest agent that templates embed; none means the one beside the program.
+    pub agent: Option<PathBuf>,
+    /// A machine's console log is cut down when it grows beyond this.
+    pub console_bytes: u64,
+}
+
+impl Default for Qemu {
+    fn default() -> Self {
+        Self {
+            binary: "qemu-system-x86_64".into(),
+            qemu_img: "qemu-img".into(),
+            accelerator: "auto".into(),
+            agent: None,
+            console_bytes: 1024 * 1024,
+        }
+    }
+}
+
+/// Work in the background.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Tasks {
+    /// Tasks that run at the same time.
+    pub concurrency: usize,
+    /// How long a guest's agent may take to answer after a start.
+    pub boot_patience_s: u64,
+    /// How long a guest may take to turn itself off before its power is cut.
+    pub stop_patience_s: u64,
+}
+
+impl Default for Tasks {
+    fn default() -> Self {
+        let settings = Settings::default();
+        Self {
+            concurrency: settings.concurrency,
+            boot_patience_s: settings.boot_patience.as_secs(),
+            stop_patience_s: settings.stop_patience.as_secs(),
+        }
+    }
+}
+
+/// How long what has ended is kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Keep {
+    /// Records of machines that are gone, hours.
+    pub machines_h: u64,
+    /// Tasks that have ended, hours.
+    pub tasks_h: u64,
+    /// Events, and answers to idempotent requests, hours.
+    pub events_h: u64,
+}
+
+impl Default for Keep {
+    fn default() -> Self {
+        let settings = Settings::default();
+        let hours = |time: Duration| time.as_secs() / 3600;
+        Self {
+            machines_h: hours(settings.keep_gone),
+            tasks_h: hours(settings.keep_tasks),
+            events_h: hours(settings.keep_events),
+        }
+    }
+}
+
+impl Config {
+    /// What a single value's type cannot say.
+    ///
+    /// # Errors
+    /// The dotted name of the setting, and what is wrong with it.
+    pub(super) fn check(&self) -> Result<(), (&'static str, String)> {
+        let refuse = |key, why: &str| Err((key, why.to_owned()));
+        if self.data_dir.as_ref().is_some_and(|path| path.as_os_str().is_empty()) {
+            return refuse("data_dir", "must not be empty");
+        }
+        if self.server.shutdown_s > 9 {
+            return refuse("server.shutdown_s", "must be at most 9: the process ends within 10 s");
+        }
+        if !(1..=1024).contains(&self.tasks.concurrency) {
+            return refuse("tasks.concurrency", "must be between 1 and 1024");
+        }
+        if let Err(error) = tracing_subscriber::EnvFilter::try_new(&self.log.level) {
+            return Err(("log.level", format!("`{}` is no level or filter: {error}", self.log.level)));
+        }
+        for (key, seconds) in [
+            ("tasks.boot_patience_s", self.tasks.boot_patience_s),
+            ("tasks.stop_patience_s", self.tasks.stop_patience_s),
+        ] {
+            if !(1..=86_400).contains(&seconds) {
+                return refuse(key, "must be between 1 and 86400");
+            }
+        }
+        for (key, hours) in [
+            ("keep.machines_h", self.keep.machines_h),
+            ("keep.tasks_h", self.keep.tasks_h),
+            ("keep.events_h", self.keep.events_h),
+        ] {
+            if !(1..=876_600).contains(&hours) {
+                return refuse(key, "must be between 1 and 876600");
+            }
+        }
+        if self.qemu.console_bytes < 4096 {
+            return refuse("qemu.console_bytes", "must be at least 4096");
+        }
+        if self.qemu.accelerator.is_empty() {
+            return refuse("qemu.accelerator", "must be `auto`, `kvm` or `tcg`");
+        }
+        Ok(())
+    }
+
+    /// The part that core needs.
+    pub fn settings(&self) -> Settings {
+        let hours = |count: u64| Duration::from_secs(count * 3600);
+        Settings {
+            boot_patience: Duration::from_secs(self.tasks.boot_patience_s),
+            stop_patience: Duration::from_secs(self.tasks.stop_patience_s),
+            keep_gone: hours(self.keep.machines_h),
+            keep_tasks: hours(self.keep.tasks_h),
+            keep_events: hours(self.keep.events_h),
+            concurrency: self.tasks.concurrency,
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! The rules by which a setting is found, and what is said when it is wrong.
+
+use super::source::parse;
+use super::{Config, EXAMPLE, LogFormat, Overrides, Variables, load};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+fn file(text: &str) -> (tempfile::NamedTempFile, Overrides) {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+    let config = Some(file.path().to_owned());
+    (file, Overrides { config, data_dir: Some("/data".into()), ..Overrides::default() })
+}
+
+fn refusal(text: &str) -> String {
+    parse(Path::new("hostler.toml"), text).unwrap_err().to_string()
+}
+
+#[test]
+fn the_example_says_every_default_and_nothing_else() {
+    let example: Config = toml::from_str(EXAMPLE).unwrap();
+    assert_eq!(example, Config::default());
+    let written = toml::Table::try_from(Config::default()).unwrap();
+    for (section, value) in &written {
+        for key in value.as_table().into_iter().flat_map(toml::Table::keys) {
+            assert!(EXAMPLE.contains(&format!("\n{key} = ")), "{section}.{key} is not in the example");
+        }
+    }
+}
+
+#[test]
+fn an_unknown_key_is_refused_with_line_and_column() {
+    let text = refusal("listen = \"[::1]:80\"\n\n  lisen = 1\n");
+    assert!(text.starts_with("hostler.toml:3:3: unknown field `lisen`"), "{text}");
+    assert!(text.ends_with("\n  |\n3 |   lisen = 1\n  |   ^^^^^"), "{text}");
+}
+
+#[test]
+fn an_unknown_key_in_a_section_is_refused_where_it_stands() {
+    let text = refusal("[tasks]\nconcurency = 3\n");
+    assert!(text.starts_with("hostler.toml:2:1: unknown field `concurency`"), "{text}");
+    assert!(refusal("[qmu]\n").starts_with("hostler.toml:1:2: unknown field `qmu`"));
+}
+
+#[test]
+fn a_wrong_value_and_broken_syntax_name_their_place() {
+    let text = refusal("[log]\nformat = \"xml\"\n");
+    assert!(text.starts_with("hostler.toml:2:10: unknown variant `xml`"), "{text}");
+    let text = refusal("listen = \"nonsense\"\n");
+    assert!(text.starts_with("hostler.toml:1:10: `nonsense` is no address to listen on"), "{text}");
+    assert!(refusal("a = \"ä\" b\n").starts_with("hostler.toml:1:"), "multi-byte text does not confuse it");
+}
+
+#[test]
+fn a_value_out_of_range_names_its_setting() {
+    assert_eq!(
+        refusal("[tasks]\nconcurrency = 0\n"),
+        "hostler.toml: tasks.concurrency must be between 1 and 1024"
+    );
+}
+
+#[test]
+fn flags_win_over_variables_over_the_file() {
+    let (_file, mut overrides) = file("listen = \"127.0.0.1:1\"\n[log]\nlevel = \"debug\"\n");
+    let none = Variables::default();
+    assert_eq!(load(&overrides, &none).unwrap().0.listen.as_str(), "127.0.0.1:1");
+    let general = Variables::from_iter([("HOSTLER__LISTEN", "127.0.0.1:2")]);
+    assert_eq!(load(&overrides, &general).unwrap().0.listen.as_str(), "127.0.0.1:2");
+    let named = Variables::from_iter([("HOSTLER__LISTEN", "127.0.0.1:2"), ("HOSTLER_LISTEN", "127.0.0.1:3")]);
+    assert_eq!(load(&overrides, &named).unwrap().0.listen.as_str(), "127.0.0.1:3");
+    overrides.listen = Some("127.0.0.1:4".parse().unwrap());
+    let (config, data_dir) = load(&overrides, &named).unwrap();
+    assert_eq!(config.listen.as_str(), "127.0.0.1:4");
+    assert_eq!(config.log.level, "debug");
+    assert_eq!(data_dir, PathBuf::from("/data"));
+}
+
+#[test]
+fn variables_are_typed_by_the_setting() {
+    let (_file, overrides) = file("[tasks]\nconcurrency = 2\nboot_patience_s = 7\n");
+    let variables = Variables::from_iter([
+        ("HOSTLER__TASKS__CONCURRENCY", "5"),
+        ("HOSTLER__LOG__FORMAT", "json"),
+        ("HOSTLER__QEMU__BINARY", "123"),
+        ("HOSTLER__SIM__BOOT_MS", "9"),
+        ("HOSTLER_URL", "not ours"),
+    ]);
+    let config = load(&overrides, &variables).unwrap().0;
+    assert_eq!((config.tasks.concurrency, config.tasks.boot_patience_s), (5, 7));
+    assert_eq!(config.log.format, LogFormat::Json);
+    assert_eq!(config.qemu.binary, PathBuf::from("123"));
+    assert_eq!(config.sim["boot_ms"].as_integer(), Some(9));
+}
+
+#[test]
+fn a_wrong_variable_is_named() {
+    let (_file, overrides) = file("");
+    let refused = |name: &str, value: &str| {
+        load(&overrides, &Variables::from_iter([(name, value)])).unwrap_err().to_string()
+    };
+    let text = refused("HOSTLER__TASKS__CONCURRENCY", "many");
+    assert!(text.starts_with("variable HOSTLER__TASKS__CONCURRENCY: invalid type"), "{text}");
+    let text = refused("HOSTLER__TASK__CONCURRENCY", "1");
+    assert!(text.starts_with("variable HOSTLER__TASK__CONCURRENCY: unknown field `task`"), "{text}");
+    assert_eq!(
+        refused("HOSTLER__LISTEN__PORT__", "1"),
+        "variable HOSTLER__LISTEN__PORT__: name a setting as HOSTLER__SECTION__KEY"
+    );
+    assert!(refused("HOSTLER_LISTEN", "1").starts_with("HOSTLER_LISTEN: `1` is no address"));
+    assert!(refused("HOSTLER__SERVER__SHUTDOWN_S", "60").contains("must be at most 9"));
+}
+
+#[test]
+fn a_named_file_must_exist() {
+    let overrides = Overrides { config: Some("/nonexistent/h.toml".into()), ..Overrides::default() };
+    let text = load(&overrides, &Variables::default()).unwrap_err().to_string();
+    assert!(text.starts_with("cannot read the configuration /nonexistent/h.toml: "), "{text}");
+}

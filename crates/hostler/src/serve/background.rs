@@ -1,0 +1,85 @@
+//! What runs beside the doors: adoption first, then observers, housekeeper and worker, until told to stop.
+
+use hostler_core::Core;
+use hostler_core::core::LocalHost;
+use hostler_core::reconcile::{Housekeeper, Observer};
+use hostler_core::tasks::Worker;
+use std::time::Duration;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+/// Pause before a host that could not be asked for its machines is asked again.
+const ADOPT_AGAIN: Duration = Duration::from_secs(5);
+
+/// Works until `stop`, then lets running steps finish. A panic in any part is passed on.
+pub(super) async fn run(core: Core, worker_name: String, stop: CancellationToken) {
+    let mut running = JoinSet::new();
+    let mut observers = Vec::new();
+    for local in core.local_hosts().to_vec() {
+        let Some(observer) = adopted(&core, &local, &stop).await else { return };
+        observers.push(observer);
+        running.spawn(look(core.clone(), local));
+    }
+    for observer in observers {
+        running.spawn(observer.run(stop.clone()));
+    }
+    running.spawn(Housekeeper::new(core.clone()).run(stop.clone()));
+    running.spawn(work(core, worker_name, stop));
+    while let Some(ended) = running.join_next().await {
+        if let Err(error) = ended
+            && error.is_panic()
+        {
+            std::panic::resume_unwind(error.into_panic());
+        }
+    }
+}
+
+/// An observer that knows what runs on its host. No task may run before that: it could start a machine twice.
+async fn adopted(core: &Core, local: &LocalHost, stop: &CancellationToken) -> Option<Observer> {
+    loop {
+        let mut observer = Observer::new(core.clone(), local.clone());
+        tokio::select! {
+            () = stop.cancelled() => return None,
+            adopted = observer.adopt() => match adopted {
+                Ok(()) => return Some(observer),
+                Err(error) => tracing::error!(error = error.chain(), "cannot take over running machines; trying again"),
+            },
+        }
+        tokio::select! {
+            () = stop.cancelled() => return None,
+            () = core.clock().sleep(ADOPT_AGAIN) => {}
+        }
+    }
+}
+
+/// The first look at a host probes its accelerators, which takes longer than anybody waits for a start.
+async fn look(core: Core, local: LocalHost) {
+    match core.host_look(&local, false).await {
+        Ok(host) => match host.facts.and_then(|facts| facts.accelerator) {
+            Some(found) => tracing::info!(
+                accelerator = found.name,
+                cpu = found.cpu,
+                why = found.why,
+                "this host runs guests"
+            ),
+            None => tracing::warn!("this host cannot run guests; `hostler doctor` says why"),
+        },
+        Err(error) => {
+            tracing::warn!(error = error.chain(), "this host cannot run guests; `hostler doctor` says why")
+        }
+    }
+}
+
+async fn work(core: Core, name: String, stop: CancellationToken) {
+    loop {
+        let worker = Worker::new(core.clone(), name.clone());
+        match worker.run(stop.clone()).await {
+            Ok(()) => return,
+            Err(error) => tracing::error!(%error, "the worker cannot begin; trying again"),
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = core.clock().sleep(Duration::from_secs(1)) => {}
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! The data directory: made private, locked against a second server, with the key that guests' host keys derive from.
+
+use crate::failure::Failure;
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// The data directory of this process, held until it is dropped.
+#[derive(Debug)]
+pub(super) struct DataDir {
+    path: PathBuf,
+    /// The lock goes with the open file, so it cannot outlive the process.
+    _lock: File,
+}
+
+impl DataDir {
+    /// Makes the directory if need be and takes it for this process.
+    pub(super) fn take(path: &Path) -> Result<Self, Failure> {
+        make(path)?;
+        let lock = lock(path)?;
+        Ok(Self { path: path.to_owned(), _lock: lock })
+    }
+
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The database.
+    pub(super) fn database(&self) -> PathBuf {
+        self.path.join("hostler.db")
+    }
+
+    /// The 256 bits kept beside the data; made when there is no data yet, or when the key's file is empty.
+    pub(super) fn key(&self) -> Result<[u8; 32], Failure> {
+        let path = self.path.join("key");
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => text.trim().to_owned(),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                if self.database().exists() {
+                    return Err(Failure::new(format!("there is a database, but no key {}", path.display()))
+                        .cause("guests' host keys and stored secrets derive from it")
+                        .hint(format!(
+                            "restore it from a backup; or have a new one made, which changes them, with `touch {}`",
+                            path.display()
+                        )));
+                }
+                String::new()
+            }
+            Err(error) => return Err(Failure::because(format!("cannot read {}", path.display()), &error)),
+        };
+        let mut key = [0; 32];
+        if text.is_empty() {
+            getrandom::fill(&mut key)
+                .map_err(|error| Failure::because("the system gives no random bytes", &error))?;
+            write_private(&path, &format!("{}\n", hex::encode(key)))?;
+            return Ok(key);
+        }
+        let loose = std::fs::metadata(&path).is_ok_and(|meta| meta.mode() & 0o077 != 0);
+        if loose {
+            return Err(Failure::new(format!("others may read {}", path.display()))
+                .hint(format!("if nobody has: `chmod 600 {}`", path.display())));
+        }
+        hex::decode_to_slice(&text, &mut key).map_err(|_| {
+            Failure::new(format!("{} is damaged: it must hold 64 hexadecimal digits", path.display()))
+                .hint("restore it from a backup")
+        })?;
+        Ok(key)
+    }
+}
+
+/// Writes a file that only we may read, at once and for good: a crash leaves the old one or the new one.
+pub(super) fn write_private(path: &Path, text: &str) -> Result<(), Failure> {
+    let write = || -> std::io::Result<()> {
+        let new = path.with_extension("new");
+        if let Err(error) = std::fs::remove_file(&new)
+            && error.kind() != ErrorKind::NotFound
+        {
+            return Err(error);
+        }
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        std::fs::rename(&new, path)?;
+        File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
+    };
+    write().map_err(|error| Failure::because(format!("cannot write {}", path.display()), &error))
+}
+
+fn make(path: &Path) -> Result<(), Failure> {
+    let shown = path.display();
+    let elsewhere = "name another directory with --data-dir or HOSTLER_DATA_DIR";
+    match std::fs::metadata(path) {
+        Ok(meta) if meta.is_dir() => return Ok(()),
+        Ok(_) => {
+            return Err(
+                Failure::new(format!("the data directory {shown} is not a directory")).hint(elsewhere)
+            );
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Err(error) => {
+            return Err(
+                Failure::because(format!("cannot use the data directory {shown}"), &error).hint(elsewhere)
+            );
+        }
+    }
+    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|error| {
+        Failure::because(format!("cannot make the data directory {shown}"), &error).hint(elsewhere)
+    })
+}
+
+fn lock(directory: &Path) -> Result<File, Failure> {
+    let path = directory.join("lock");
+    let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
+    let mut file = open.map_err(|error| {
+        let user = rustix::process::geteuid();
+        Failure::because(format!("cannot write to the data directory {}", directory.display()), &error).hint(
+            format!(
+                "give user {user} the directory, or name another one with --data-dir or HOSTLER_DATA_DIR"
+            ),
+        )
+    })?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {}
+        Err(Errno::WOULDBLOCK) => {
+            let mut holder = String::new();
+            // The number is for people only; without it the text still says what matters.
+            let _ = file.read_to_string(&mut holder);
+            let process = match holder.trim() {
+                "" => "another process".to_owned(),
+                pid => format!("process {pid}"),
+            };
+            return Err(Failure::new(format!(
+                "{process} serves the data directory {} already",
+                directory.display()
+            ))
+            .hint("stop it first, or name another directory with --data-dir"));
+        }
+        Err(error) => return Err(Failure::because(format!("cannot lock {}", path.display()), &error)),
+    }
+    let written = file.set_len(0).and_then(|()| write!(file, "{}", std::process::id()));
+    written.map_err(|error| Failure::because(format!("cannot write {}", path.display()), &error))?;
+    Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_second_server_is_told_which_process_has_the_directory() {
+        let parent = tempfile::tempdir().unwrap();
+        let path = parent.path().join("a/data");
+        let first = DataDir::take(&path).unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o700);
+        let refused = DataDir::take(&path).unwrap_err();
+        assert!(refused.text.starts_with(&format!("process {} serves", std::process::id())), "{refused}");
+        drop(first);
+        DataDir::take(&path).unwrap();
+    }
+
+    #[test]
+    fn a_file_is_no_data_directory() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        assert!(DataDir::take(file.path()).unwrap_err().text.ends_with("is not a directory"));
+        let below = DataDir::take(&file.path().join("below")).unwrap_err();
+        assert!(below.text.starts_with("cannot use the data directory"), "{below}");
+    }
+
+    #[test]
+    fn the_key_is_made_once_and_private() {
+        let directory = tempfile::tempdir().unwrap();
+        let data = DataDir::take(directory.path()).unwrap();
+        let key = data.key().unwrap();
+        assert_eq!(data.key().unwrap(), key);
+        let path = directory.path().join("key");
+        assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+        assert!(data.key().unwrap_err().text.starts_with("others may read"));
+    }
+
+    #[test]
+    fn a_key_is_not_made_anew_beside_old_data_unless_asked_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let data = DataDir::take(directory.path()).unwrap();
+        std::fs::write(data.database(), "").unwrap();
+        assert!(data.key().unwrap_err().text.starts_with("there is a database, but no key"));
+        std::fs::write(directory.path().join("key"), "").unwrap();
+        data.key().unwrap();
+        std::fs::write(directory.path().join("key"), "zz").unwrap();
+        assert!(data.key().unwrap_err().text.contains("is damaged"));
+    }
+}
