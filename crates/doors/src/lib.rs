@@ -14,13 +14,13 @@
 //! * [`ops`]: `/livez`, `/readyz`, `/metrics`;
 //! * `/` leads to the dashboard.
 //!
-//! Quirk: a slash at the end of a path means nothing (see [`paths`]).
+//! Quirk: a slash at the end of a path means nothing (`paths` says why).
 
-pub mod login;
+mod login;
 pub mod native;
 mod observe;
 pub mod ops;
-pub mod paths;
+mod paths;
 mod state;
 #[cfg(test)]
 mod tests;

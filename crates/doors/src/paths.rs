@@ -17,7 +17,7 @@ use std::borrow::Cow;
 
 /// Why a path has no uniform spelling.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BadPath {
+pub(crate) enum BadPath {
     /// A percent sign without two hexadecimal digits.
     Encoding,
     /// It does not decode to UTF-8.
@@ -40,7 +40,7 @@ impl BadPath {
 ///
 /// # Errors
 /// For what cannot be decoded or would be taken for more than one segment.
-pub fn uniform_path(path: &str) -> Result<Cow<'_, str>, BadPath> {
+pub(crate) fn uniform_path(path: &str) -> Result<Cow<'_, str>, BadPath> {
     let plain = !path.contains(['%', '\\'])
         && !path.contains("//")
         && !path.contains("/.")

@@ -58,9 +58,6 @@ impl Store for Absent {
     async fn next_due(&self, _: Vec<HostId>) -> Result<Option<Timestamp>, StoreError> {
         absent()
     }
-    async fn cancel_requested(&self, _: TaskId) -> Result<bool, StoreError> {
-        absent()
-    }
     async fn events_after(&self, _: i64, _: u32) -> Result<Vec<Event>, StoreError> {
         absent()
     }
@@ -86,7 +83,7 @@ impl Clock for Still {
         Timestamp(1_700_000_000_000)
     }
     async fn sleep(&self, _: Duration) {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 

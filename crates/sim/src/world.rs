@@ -205,7 +205,7 @@ impl World {
             let power = seen.map_or(Observed::Off, |sighting| sighting.observed);
             match machine.life {
                 Life::Present => {
-                    ensure!(machine.observed.power == power, "machine {name} is {power:?}: {machine:?}")
+                    ensure!(machine.observed.power == power, "machine {name} is {power:?}: {machine:?}");
                 }
                 Life::Gone => ensure!(seen.is_none(), "something is left of machine {name}"),
                 Life::Creating | Life::Deleting => bail!("machine {name} is still {}", machine.life.word()),

@@ -86,7 +86,8 @@ async fn client_run(
         let id = Uuid::from_u128(machine);
         let held = store.get(Kind::Machine, id).await?.ok_or("a machine is missing")?;
         let changed = Document { rev: held.rev, number: held.number, ..fresh(machine) };
-        let work = Uuid::now_v7();
+        // As ids are made: each later than all before, whoever makes it.
+        let work = Uuid::from_u128((1 << 100) + (round << 40) + client);
         let commit = Commit {
             alterations: vec![
                 Alteration::Update(changed),

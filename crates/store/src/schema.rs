@@ -236,7 +236,6 @@ fn unknown(kind: Kind, name: &str) -> StoreError {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use super::*;
 

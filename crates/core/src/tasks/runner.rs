@@ -65,7 +65,7 @@ impl Runner {
                 }
                 Ok(Executed { task, changes: step.changes })
             }
-            Err(error) => Ok(self.failed(task, error)),
+            Err(error) => Ok(self.failed(task, &error)),
         }
     }
 
@@ -107,20 +107,20 @@ impl Runner {
     }
 
     /// Decides between another try and turning back.
-    fn failed(&self, mut task: Task, error: StepError) -> Executed {
-        let retry = match &error {
+    fn failed(&self, mut task: Task, error: &StepError) -> Executed {
+        let retry = match error {
             StepError::Stale | StepError::Store(_) => true,
             StepError::Driver(error) => error.retryable && task.attempt + 1 < TRIES,
             StepError::Refused(_) => false,
         };
         if retry {
-            return self.again(task, &error);
+            return self.again(task, error);
         }
-        let code = match &error {
+        let code = match error {
             StepError::Refused(error) => error.code,
             _ => "driver_failed",
         };
-        self.turn_back(&mut task, code, &words(&error));
+        self.turn_back(&mut task, code, &words(error));
         Executed { task, changes: self.core.changes() }
     }
 

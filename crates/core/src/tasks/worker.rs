@@ -101,7 +101,7 @@ impl Worker {
             Ok(claimed) => {
                 let full = claimed.len() == free;
                 for claimed in claimed {
-                    self.begin(running, claimed, stop.clone());
+                    self.begin(running, &claimed, stop.clone());
                 }
                 if full { POLL } else { self.until_due().await }
             }
@@ -123,7 +123,7 @@ impl Worker {
         }
     }
 
-    fn begin(&self, running: &mut JoinSet<()>, claimed: Claimed, stop: CancellationToken) {
+    fn begin(&self, running: &mut JoinSet<()>, claimed: &Claimed, stop: CancellationToken) {
         let task = match Task::from_document(&claimed.document) {
             Ok(task) => task,
             // Left leased and open: a newer version of hostler may understand it, and `doctor` shows it.
@@ -132,11 +132,11 @@ impl Worker {
         let lost = CancellationToken::new();
         let lease = Lease { epoch: claimed.epoch, lost: lost.clone() };
         self.leases().insert(task.id, lease);
-        let worker = self.clone();
+        let (worker, epoch, cancel) = (self.clone(), claimed.epoch, claimed.cancel_requested);
         running.spawn(async move {
             let id = task.id;
             tokio::select! {
-                () = worker.steps(task, claimed.epoch, claimed.cancel_requested, &stop) => {}
+                () = worker.steps(task, epoch, cancel, &stop) => {}
                 () = lost.cancelled() => tracing::warn!(task.id = %id, "its lease went to another worker"),
             }
             worker.leases().remove(&id);

@@ -12,6 +12,7 @@ use axum::extract::{Path, State};
 use hostler_core::query::Filter;
 use hostler_core::templates::TemplateAsk;
 use hostler_core::volumes::VolumeAsk;
+use hostler_core::{Error, ErrorKind};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -80,8 +81,18 @@ async fn template_create(
         Some(asked) => state.core().answered_before(&caller, asked).await?,
         None => false,
     };
-    let made = state.core().template_make(&caller, &ask, idempotency.as_ref()).await?;
+    let made = state.core().template_make(&caller, &ask, idempotency.as_ref()).await.map_err(in_source)?;
     Ok(accepted(render::template(&caller, made.record), made.task.as_ref(), replayed))
+}
+
+/// On the wire the parts of a source are one level down.
+fn in_source(mut error: Error) -> Error {
+    if let ErrorKind::Invalid { field } = &mut error.kind
+        && ["recipe", "path"].contains(&field.as_str())
+    {
+        field.insert_str(0, "source/");
+    }
+    error
 }
 
 /// Show a template
@@ -245,12 +256,7 @@ async fn volume_grow(
 ///
 /// All on one page: there are few.
 #[utoipa::path(get, path = "/storages", tag = "volumes", responses((status = 200, body = Page<Storage>)))]
-async fn storage_list(
-    State(state): State<DoorState>,
-    By(caller): By,
-    parameters: Parameters,
-) -> Answer<Json<Page<Storage>>> {
-    parameters.only(&[])?;
+async fn storage_list(State(state): State<DoorState>, By(caller): By) -> Answer<Json<Page<Storage>>> {
     let storages = state.core().storage_list(&caller).await?.into_iter();
     let items = storages.map(|(place, facts)| render::storage(&caller, place, facts.as_ref())).collect();
     Ok(Json(Page { items, next: None }))

@@ -5,8 +5,9 @@
 use super::types::Problem;
 use crate::state::DoorState;
 use axum::http::Method;
+use std::collections::HashSet;
 use utoipa::OpenApi as _;
-use utoipa::openapi::path::{Operation, PathItem};
+use utoipa::openapi::path::{Operation, ParameterIn, PathItem};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{Content, OpenApi, Ref, RefOr, ResponseBuilder};
 use utoipa_axum::router::OpenApiRouter;
@@ -79,8 +80,23 @@ pub(crate) fn serialized(document: &OpenApi) -> String {
 /// Every operation of the native door: its method, and its path as a pattern below `/hostler/v1`.
 pub fn operations() -> Vec<(Method, String)> {
     let document = super::routes().split_for_parts().1;
-    let mut list = Vec::new();
-    for (path, item) in &document.paths.paths {
+    listed(&document).map(|(method, path, _)| (method, path.to_owned())).collect()
+}
+
+/// Operations that take no query parameters, by their whole pattern.
+pub(super) fn without_parameters(document: &OpenApi) -> HashSet<(Method, String)> {
+    let queried = |operation: &Operation| {
+        let mut parameters = operation.parameters.iter().flatten();
+        parameters.any(
+            |parameter| matches!(parameter, RefOr::T(one) if matches!(one.parameter_in, ParameterIn::Query)),
+        )
+    };
+    let bare = listed(document).filter(|(_, _, operation)| !queried(operation));
+    bare.map(|(method, path, _)| (method, format!("/hostler/v1{path}"))).collect()
+}
+
+fn listed(document: &OpenApi) -> impl Iterator<Item = (Method, &str, &Operation)> {
+    document.paths.paths.iter().flat_map(|(path, item)| {
         let methods = [
             (Method::GET, &item.get),
             (Method::POST, &item.post),
@@ -88,10 +104,9 @@ pub fn operations() -> Vec<(Method, String)> {
             (Method::PATCH, &item.patch),
             (Method::DELETE, &item.delete),
         ];
-        let known = methods.into_iter().filter(|(_, operation)| operation.is_some());
-        list.extend(known.map(|(method, _)| (method, path.clone())));
-    }
-    list
+        let known = methods.into_iter().filter_map(|(method, operation)| Some((method, operation.as_ref()?)));
+        known.map(|(method, operation)| (method, path.as_str(), operation))
+    })
 }
 
 #[cfg(test)]

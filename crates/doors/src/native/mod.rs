@@ -28,12 +28,16 @@ pub use wire::Refusal;
 use crate::login;
 use crate::state::DoorState;
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::Method;
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
+use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
+use wire::{Answer, Parameters};
 
 /// For routes that answer soon. What was asked may have been done although the answer is cut.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -41,7 +45,10 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// The routes of the native door and their description.
 pub(crate) fn router(state: &DoorState) -> (Router<DoorState>, OpenApi) {
     let (routes, document) = routes().split_for_parts();
-    let routes = routes.route_layer(from_fn_with_state(state.clone(), authenticate));
+    let bare = Arc::new(document::without_parameters(&document));
+    let routes = routes
+        .route_layer(from_fn_with_state(bare, refuse_parameters))
+        .route_layer(from_fn_with_state(state.clone(), authenticate));
     (Router::new().nest("/hostler/v1", routes), document::complete(document))
 }
 
@@ -72,6 +79,23 @@ async fn authenticate(State(state): State<DoorState>, mut request: Request, next
         Err(login::Refused::By(error)) => Refusal::from(error).into_response(),
         Err(login::Refused::TooMany { retry_after_s }) => Refusal::too_many(retry_after_s).into_response(),
     }
+}
+
+/// Refuses a query string where none is known: a `?force=true` that should have been in the body must not be lost.
+async fn refuse_parameters(
+    State(bare): State<Arc<HashSet<(Method, String)>>>,
+    route: MatchedPath,
+    parameters: Answer<Parameters>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let method = if request.method() == Method::HEAD { Method::GET } else { request.method().clone() };
+    if bare.contains(&(method, route.as_str().to_owned()))
+        && let Err(refusal) = parameters.and_then(|parameters| parameters.only(&[]))
+    {
+        return refusal.into_response();
+    }
+    next.run(request).await
 }
 
 async fn in_time(request: Request, next: Next) -> Response {

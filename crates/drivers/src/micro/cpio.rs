@@ -91,7 +91,8 @@ fn write(archive: &mut Vec<u8>, number: usize, path: &str, entry: &Entry) {
 mod tests {
     use super::Archive;
     use std::io::Write;
-    use std::process::{Command, Stdio};
+    use std::path::Path;
+    use std::process::Stdio;
 
     fn archive() -> Archive {
         let mut archive = Archive::default();
@@ -111,7 +112,7 @@ mod tests {
 
     #[test]
     fn cpio_reads_it_where_there_is_one() {
-        let mut command = Command::new("cpio");
+        let mut command = crate::spawn::bare_command(Path::new("cpio"));
         let child = command.args(["-tv", "--quiet"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
         let Ok(mut child) = child else { return };
         child.stdin.take().unwrap().write_all(&archive().bytes()).unwrap();

@@ -1,5 +1,4 @@
 //! Builds micro for real, boots it under QEMU without any acceleration, and uses it as hostler does.
-#![expect(clippy::print_stderr, reason = "the test says why it skips, and its times")]
 
 use super::build;
 use crate::guest::AgentLink;

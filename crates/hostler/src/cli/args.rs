@@ -48,8 +48,8 @@ pub(crate) struct Global {
     /// Token for --url; other users of this computer can see it, so better use the variable or a file
     #[arg(long, global = true, value_name = "TOKEN", env = "HOSTLER_TOKEN", hide_env_values = true)]
     pub(crate) token: Option<String>,
-    /// File with the token for --url
-    #[arg(long, global = true, value_name = "FILE", conflicts_with = "token")]
+    /// File with the token for --url; wins over --token
+    #[arg(long, global = true, value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
     /// How results are shown
     #[arg(long, short, global = true, value_enum, default_value_t, value_name = "FORMAT")]

@@ -18,7 +18,7 @@ pub(super) async fn run(core: Core, worker_name: String, stop: CancellationToken
     for local in core.local_hosts().to_vec() {
         let Some(observer) = adopted(&core, &local, &stop).await else { return };
         observers.push(observer);
-        running.spawn(look(core.clone(), local));
+        running.spawn(look(core.clone(), local, stop.clone()));
     }
     for observer in observers {
         running.spawn(observer.run(stop.clone()));
@@ -53,8 +53,12 @@ async fn adopted(core: &Core, local: &LocalHost, stop: &CancellationToken) -> Op
 }
 
 /// The first look at a host probes its accelerators, which takes longer than anybody waits for a start.
-async fn look(core: Core, local: LocalHost) {
-    match core.host_look(&local, false).await {
+async fn look(core: Core, local: LocalHost, stop: CancellationToken) {
+    let looked = tokio::select! {
+        () = stop.cancelled() => return,
+        looked = core.host_look(&local, false) => looked,
+    };
+    match looked {
         Ok(host) => match host.facts.and_then(|facts| facts.accelerator) {
             Some(found) => tracing::info!(
                 accelerator = found.name,
@@ -65,7 +69,7 @@ async fn look(core: Core, local: LocalHost) {
             None => tracing::warn!("this host cannot run guests; `hostler doctor` says why"),
         },
         Err(error) => {
-            tracing::warn!(error = error.chain(), "this host cannot run guests; `hostler doctor` says why")
+            tracing::warn!(error = error.chain(), "this host cannot run guests; `hostler doctor` says why");
         }
     }
 }

@@ -1,6 +1,10 @@
 //! The one integration binary: stories across doors, the generic checks of every task kind, real components.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+#![expect(unreachable_pub, reason = "a binary has no outside")]
 
 mod images;
+mod native;
+mod program;
 mod real;
 mod server;
 mod tasks;

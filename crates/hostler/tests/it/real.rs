@@ -66,6 +66,7 @@ impl Stage {
     /// Runs a command over SSH, with the host key that the API foretold.
     async fn ssh(&self, machine: &Value, command: &str) -> Result<String> {
         let (port, host_key) = (machine["ssh"]["port"].to_string(), machine["ssh_host_key"].as_str());
+        self.server.ssh_answers(machine).await?;
         let known = self.folder.join("known_hosts");
         tokio::fs::write(&known, format!("[127.0.0.1]:{port} {}\n", host_key.context("a host key")?)).await?;
         let known = format!("UserKnownHostsFile={}", known.display());

@@ -5,7 +5,7 @@ use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
-use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::{Child, Command};
 
 /// Nothing that a test waits for takes longer, even on a busy machine without virtualization.
@@ -85,6 +85,8 @@ impl Server {
             .strip_prefix("hostler is ready on ")
             .with_context(|| format!("it said `{line}`"))?
             .to_owned();
+        // Another test may have chosen it already.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let client =
             reqwest::Client::builder().unix_socket(data.join("hostler.sock")).timeout(DEADLINE).build()?;
         Ok(Self { child, data: data.to_owned(), url, client })
@@ -194,9 +196,30 @@ impl Server {
             .with_context(|| format!("{path} does not become as wanted"))?
     }
 
+    /// Waits for the banner of a machine's SSH server: its port accepts before the guest does.
+    pub async fn ssh_answers(&self, machine: &Value) -> Result<()> {
+        let port: u16 = machine["ssh"]["port"].as_u64().context("an SSH port")?.try_into()?;
+        let mut look = tokio::time::interval(Duration::from_millis(100));
+        let wait = async {
+            loop {
+                look.tick().await;
+                let mut greeting = [0; 4];
+                let Ok(mut stream) = tokio::net::TcpStream::connect(("127.0.0.1", port)).await else {
+                    continue;
+                };
+                if stream.read_exact(&mut greeting).await.is_ok() && &greeting == b"SSH-" {
+                    return;
+                }
+            }
+        };
+        tokio::time::timeout(DEADLINE, wait).await.context("no SSH server answers")
+    }
+
     /// Builds the micro template.
     pub async fn micro(&self) -> Result<()> {
-        let body = serde_json::json!({ "name": "micro", "source": { "from": "recipe", "recipe": "micro" } });
+        let body = serde_json::json!({
+            "name": "micro", "memory_mib": 192, "source": { "from": "recipe", "recipe": "micro" },
+        });
         self.carry_out("POST", "/templates", Some(body)).await?;
         Ok(())
     }

@@ -14,7 +14,6 @@ mod open;
 mod reads;
 mod run;
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test may panic")]
 mod tests;
 mod writer;
 

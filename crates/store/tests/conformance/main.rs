@@ -2,6 +2,7 @@
 //!
 //! The functions in these modules take a fresh, empty `dyn Store` and nothing of the engine; `conformance!` below
 //! makes a test of each for each engine. What only concerns SQLite is in `sqlite`.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod commits;
 mod crowd;

@@ -113,7 +113,7 @@ impl<T: DeserializeOwned + Default, S: Send + Sync> FromRequest<S> for Optionall
             return Ok(Self(T::default()));
         }
         is_json(&parts.headers)?;
-        parsed(&bytes).map(Self)
+        Ok(Self(parsed::<Option<T>>(&bytes)?.unwrap_or_default()))
     }
 }
 
@@ -258,6 +258,8 @@ mod tests {
         let kind = Some("application/json");
         let force = request(kind, None, r#"{"force":true}"#);
         assert!(OptionallyPosted::<PowerChange>::from_request(force, &()).await.unwrap().0.force);
+        let null = OptionallyPosted::<PowerChange>::from_request(request(kind, None, "null"), &()).await;
+        assert!(!null.unwrap().0.force);
         let odd = request(kind, None, r#"{"force":"yes"}"#);
         assert!(OptionallyPosted::<PowerChange>::from_request(odd, &()).await.is_err());
     }

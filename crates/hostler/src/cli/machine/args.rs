@@ -186,6 +186,9 @@ pub(in crate::cli) struct Edit {
 pub(in crate::cli) struct Log {
     /// The machine
     pub(super) machine: String,
+    /// Only so many of the last bytes
+    #[arg(long, value_name = "COUNT", default_value_t = 1 << 20, hide_default_value = true)]
+    pub(super) bytes: u32,
     /// Go on with what it writes from now on
     #[arg(long, short)]
     pub(super) follow: bool,

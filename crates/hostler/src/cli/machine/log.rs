@@ -9,17 +9,18 @@ use std::time::Duration;
 
 /// Between looks when following.
 const PAUSE: Duration = Duration::from_millis(700);
-/// All that can be had.
-const ALL: u32 = 1 << 20;
 /// What cannot be more than a machine writes between two looks.
 const TAIL: u32 = 1 << 16;
 /// So many of the last bytes are looked for in the next answer.
 const OVERLAP: usize = 1024;
 
 pub(super) async fn log(session: &Session, ask: &Log) -> Result<(), Failure> {
-    let mut seen = fetch(session, &ask.machine, ALL).await?;
+    let mut seen = fetch(session, &ask.machine, ask.bytes).await?;
     output::bytes(&seen);
-    while ask.follow {
+    if !ask.follow {
+        return Ok(());
+    }
+    loop {
         tokio::select! {
             () = tokio::time::sleep(PAUSE) => {}
             _ = tokio::signal::ctrl_c() => return Ok(()),
@@ -28,7 +29,6 @@ pub(super) async fn log(session: &Session, ask: &Log) -> Result<(), Failure> {
         output::bytes(news(&seen, &now));
         seen = now;
     }
-    Ok(())
 }
 
 async fn fetch(session: &Session, machine: &str, bytes: u32) -> Result<Vec<u8>, Failure> {

@@ -1,6 +1,7 @@
 //! Commands about machines.
 
 mod args;
+mod banner;
 mod console;
 mod create;
 mod log;

@@ -28,6 +28,7 @@ pub(in crate::cli) async fn ssh(session: &Session, ask: Ssh) -> Result<Exit, Fai
             Failure::new(text).hint("without it somebody else could answer; look at its console instead")
         );
     };
+    super::banner::wait_for_banner(endpoint).await;
     // Goes when the session ends, so nothing stale is ever trusted.
     let known = known_hosts(&machine.name, key)
         .map_err(|error| Failure::because("cannot write a file of known hosts", &error))?;
