@@ -12,6 +12,7 @@ use crate::templates::Template;
 use crate::volumes::{Volume, VolumeState};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
+use std::time::Duration;
 
 /// How bad a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -73,6 +74,8 @@ impl Finding {
 
 /// Free space below which creations are about to fail.
 const LITTLE_MIB: u64 = 2048;
+/// Clocks are corrected by less than this all the time.
+const CLOCK_SLACK: Duration = Duration::from_secs(60);
 /// A durable write that takes longer makes everything wait.
 const SLOW_FSYNC_US: u64 = 20_000;
 
@@ -85,6 +88,7 @@ impl Core {
         caller.may_administer("ask the doctor")?;
         let mut findings = Vec::new();
         self.examine_store(&mut findings).await;
+        self.examine_clock(&mut findings).await?;
         for local in self.local_hosts() {
             self.examine_host(local, &mut findings).await;
             examine_storage(local, &mut findings).await;
@@ -116,6 +120,22 @@ impl Core {
                 }
             }
         }
+    }
+
+    /// Nothing here can ask the world for the time; but what was written down in the future tells of a clock that jumped.
+    async fn examine_clock(&self, findings: &mut Vec<Finding>) -> Result<()> {
+        let now = self.now();
+        let (_, last) = self.event_bounds().await?;
+        let newest = self.store().events_after(last - 1, 1).await?.pop().map(|event| event.event.at);
+        findings.push(match newest {
+            Some(at) if at > now.plus(CLOCK_SLACK) => {
+                let text = format!("it is {now} here, but something was recorded at {at}");
+                let hint = "set the clock and keep it with NTP; leases and lifetimes wait for it";
+                Finding::problem("clock", text).because("the clock went back").hint(hint)
+            }
+            _ => Finding::ok("clock", format!("it is {now}")),
+        });
+        Ok(())
     }
 
     async fn examine_host(&self, local: &LocalHost, findings: &mut Vec<Finding>) {

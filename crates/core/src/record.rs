@@ -75,7 +75,7 @@ impl Kind {
 }
 
 /// A value of a column. Times are milliseconds, booleans 0 and 1.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Value {
     /// No value.
     Null,

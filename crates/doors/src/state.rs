@@ -26,11 +26,14 @@ struct Shared {
     metrics: Metrics,
     failures: Failures,
     templates: Mutex<HashMap<Uuid, (String, u32)>>,
+    host_keys: Mutex<HashMap<Uuid, String>>,
     requests: AtomicU64,
 }
 
 /// Names of templates remembered, at most.
 const TEMPLATES_KEPT: usize = 4096;
+/// Host keys remembered, at most: some 200 bytes each.
+const HOST_KEYS_KEPT: usize = 16_384;
 
 impl DoorState {
     /// Doors over this core, started now. When `shutdown` is cancelled, streams end and `/readyz` says no.
@@ -44,6 +47,7 @@ impl DoorState {
             streams: TaskTracker::new(),
             failures: Failures::default(),
             templates: Mutex::default(),
+            host_keys: Mutex::default(),
             requests: AtomicU64::new(0),
         };
         Self { shared: Arc::new(shared) }
@@ -106,5 +110,21 @@ impl DoorState {
         }
         names.insert(id, found.clone());
         Ok(Some(found))
+    }
+
+    /// The public SSH host key of a machine. Deriving it was a seventh of the work of a read, and it never changes, so
+    /// it is remembered.
+    pub(crate) fn host_key(&self, machine: &hostler_core::machines::Machine) -> Result<String> {
+        let known = || self.shared.host_keys.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(key) = known().get(&machine.id.0) {
+            return Ok(key.clone());
+        }
+        let key = self.core().machine_host_key(machine)?;
+        let mut keys = known();
+        if keys.len() >= HOST_KEYS_KEPT {
+            keys.clear();
+        }
+        keys.insert(machine.id.0, key.clone());
+        Ok(key)
     }
 }

@@ -125,9 +125,9 @@ impl World {
     /// Runs tasks until none is open, moving the clock when they wait.
     ///
     /// # Errors
-    /// When a task does not end within a thousand steps, or the store fails.
+    /// When a task does not end within ten thousand steps, or the store fails.
     pub async fn run_tasks(&self, mode: Mode) -> Result<()> {
-        for _ in 0..1000 {
+        for _ in 0..10_000 {
             let Some(claimed) = self.claim().await? else {
                 match self.store.next_due(vec![self.hypervisor.host()]).await? {
                     None => return Ok(()),

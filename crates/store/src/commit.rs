@@ -58,6 +58,18 @@ pub(crate) enum About {
     Event(usize),
 }
 
+impl About {
+    /// The record that answers to reads may differ in afterwards, in its body or in a column.
+    pub(crate) fn changes(&self) -> Option<(Kind, Uuid)> {
+        match self {
+            Self::Record(kind, id, _) => Some((*kind, *id)),
+            // It makes the task due.
+            Self::Cancel(task) => Some((Kind::Task, task.0)),
+            Self::Lease(_) | Self::Unchanged(..) | Self::Event(_) => None,
+        }
+    }
+}
+
 /// Some parts that go to the database together.
 #[derive(Debug)]
 pub(crate) struct Step {

@@ -10,7 +10,7 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 /// The text of one statement, or of several.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Sql(Arc<str>);
 
 impl SqlSafeStr for &Sql {
@@ -20,7 +20,7 @@ impl SqlSafeStr for &Sql {
 }
 
 /// A statement with the values it is run with.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Bound {
     /// The text.
     pub(crate) sql: Sql,

@@ -12,6 +12,8 @@ use std::time::Duration;
 
 /// One look for the agent; the step repeats until its deadline, so that cancelling is honoured in between.
 const LOOK: Duration = Duration::from_secs(5);
+/// Between two looks: a hypervisor that says at once that there is no answer shall not keep us spinning.
+pub(super) const LOOK_PAUSE: Duration = Duration::from_millis(100);
 
 /// Starts the machine and answers its record with what was seen. Not committed yet.
 pub(super) async fn start(

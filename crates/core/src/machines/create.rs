@@ -78,7 +78,7 @@ impl Create {
         let mut machine = match boot::arrive(context, self.machine, self.deadline).await? {
             Arrival::NotYet => {
                 let why = "waiting for the guest's agent".into();
-                let outcome = Outcome::Wait { until: changes.now(), why };
+                let outcome = Outcome::Wait { until: changes.now().plus(boot::LOOK_PAUSE), why };
                 return Ok(Step { outcome, changes, progress: 0.5 });
             }
             Arrival::Ready(machine) | Arrival::Silent(machine) => machine,

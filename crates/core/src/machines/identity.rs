@@ -35,7 +35,7 @@ impl Core {
         self.host_key(machine)?.public_key().to_openssh().map_err(Error::internal)
     }
 
-    pub(super) fn identity(&self, machine: &Machine) -> Identity {
+    pub(crate) fn identity(&self, machine: &Machine) -> Identity {
         Identity {
             host_name: machine.name.to_string(),
             machine_id: machine.id.0.simple().to_string(),

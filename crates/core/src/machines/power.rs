@@ -216,7 +216,7 @@ impl PowerWork {
             Arrival::NotYet => {
                 let why = "waiting for the guest's agent".into();
                 return Ok(Step {
-                    outcome: Outcome::Wait { until: changes.now(), why },
+                    outcome: Outcome::Wait { until: changes.now().plus(boot::LOOK_PAUSE), why },
                     changes,
                     progress: 0.8,
                 });

@@ -20,7 +20,7 @@ impl Core {
         Ok(volumes)
     }
 
-    pub(super) async fn image_of(&self, machine: &Machine) -> Result<(Template, Image)> {
+    pub(crate) async fn image_of(&self, machine: &Machine) -> Result<(Template, Image)> {
         let template: Template = self.get(machine.template.0).await?;
         let image = template.image.clone();
         let image = image.ok_or_else(|| {

@@ -7,7 +7,7 @@ use crate::core::{Core, LocalHost};
 use crate::error::Result;
 use crate::ids::MachineId;
 use crate::machines::{Life, Machine, Observed, Power};
-use crate::ports::{DriverErrorKind, Sighting, StoreError};
+use crate::ports::{DriverErrorKind, GuestFacts, Sighting, StoreError};
 use crate::query::{Cursor, Filter, Select};
 use crate::record::{Kind, Record};
 use std::collections::{HashMap, HashSet};
@@ -19,12 +19,17 @@ use tokio_util::sync::CancellationToken;
 const SWEEP: Duration = Duration::from_secs(15);
 /// Records read at a time when the first comparison is made.
 const PAGE: u32 = 500;
+/// Guests that are listened for at a time, and for how long.
+const LISTENED: usize = 8;
+const LISTENING: Duration = Duration::from_secs(1);
 
 /// Observes the machines of one host.
 pub struct Observer {
     core: Core,
     local: LocalHost,
     settled: HashMap<MachineId, (Observed, u64)>,
+    /// Machines that run and whose agent has not been heard: slow ones, and those whose image has no agent of ours.
+    unheard: HashSet<MachineId>,
 }
 
 impl std::fmt::Debug for Observer {
@@ -36,7 +41,7 @@ impl std::fmt::Debug for Observer {
 impl Observer {
     /// An observer for this host.
     pub fn new(core: Core, local: LocalHost) -> Self {
-        Self { core, local, settled: HashMap::new() }
+        Self { core, local, settled: HashMap::new(), unheard: HashSet::new() }
     }
 
     /// Finds the machines that run since before this process did. Must be done before any task runs.
@@ -61,6 +66,7 @@ impl Observer {
                     if let Err(error) = self.sweep().await {
                         tracing::warn!(error = error.chain(), "machines cannot be observed");
                     }
+                    self.listen().await;
                 }
                 event = news.recv() => match event {
                     Ok(event) => self.look(event.machine).await,
@@ -78,6 +84,51 @@ impl Observer {
     pub async fn sweep(&mut self) -> Result<()> {
         let sightings = self.local.hypervisor.sightings().await?;
         self.compare(sightings).await
+    }
+
+    /// Asks some of the guests that have not been heard since they were started whether they answer now.
+    pub async fn listen(&mut self) {
+        let asked: Vec<MachineId> = self.unheard.iter().take(LISTENED).copied().collect();
+        let answers = asked.iter().map(|id| self.local.hypervisor.guest_facts(*id, LISTENING));
+        let answers = futures_util::future::join_all(answers).await;
+        for (id, answer) in asked.into_iter().zip(answers) {
+            // Those that were silent wait for their next turn behind the others.
+            self.unheard.remove(&id);
+            let heard = match answer {
+                Ok(facts) => self.hear(id, facts).await,
+                Err(_) => self.settle_again(id).await,
+            };
+            if let Err(error) = heard {
+                tracing::debug!(machine.id = %id, error = error.chain(), "a guest was heard, but not recorded");
+            }
+        }
+    }
+
+    /// A guest has answered: it gets its identity if its image knows how to take one, and counts as ready.
+    async fn hear(&self, id: MachineId, facts: GuestFacts) -> Result<()> {
+        let mut machine: Machine = self.core.get(id.0).await?;
+        if machine.task.is_some() || machine.observed.power != Observed::On {
+            return Ok(());
+        }
+        let (_, image) = self.core.image_of(&machine).await?;
+        if image.agent {
+            self.local.hypervisor.identify(id, &self.core.identity(&machine)).await?;
+        }
+        machine.guest = Some(facts);
+        machine.ready_at = Some(self.core.now());
+        machine.reason = None;
+        let mut changes = self.core.changes();
+        changes.update(&machine)?;
+        self.core.commit(changes).await?;
+        Ok(())
+    }
+
+    async fn settle_again(&mut self, id: MachineId) -> Result<()> {
+        let machine: Option<Machine> = self.core.find(id.0).await?;
+        if machine.is_some_and(|machine| is_unheard(&machine)) {
+            self.unheard.insert(id);
+        }
+        Ok(())
     }
 
     async fn look(&mut self, id: MachineId) {
@@ -157,6 +208,11 @@ impl Observer {
                 other => drop(other?),
             }
         }
+        if is_unheard(&machine) {
+            self.unheard.insert(id);
+        } else {
+            self.unheard.remove(&id);
+        }
         match seen {
             Some(_) => drop(self.settled.insert(id, (machine.observed.power, machine.observed.generation))),
             None => drop(self.settled.remove(&id)),
@@ -173,6 +229,10 @@ impl Observer {
         }
         Ok(())
     }
+}
+
+fn is_unheard(machine: &Machine) -> bool {
+    machine.life == Life::Present && machine.observed.power == Observed::On && machine.ready_at.is_none()
 }
 
 /// Why a machine is not as wanted, in words.

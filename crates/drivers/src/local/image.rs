@@ -106,7 +106,8 @@ impl LocalStorage {
             let made = inspect::inspect(&mut inspect::open_regular(&disk)?, ImageFormat::Qcow2, max_mib)?;
             let disk =
                 ImageDisk { file: DISK.to_owned(), format: ImageFormat::Qcow2, size_mib: made.virtual_mib() };
-            Ok(Image { disk: Some(disk), ..Image::default() })
+            // Whether it runs cloud-init cannot be seen from outside; a seed disk does no harm where it does not.
+            Ok(Image { disk: Some(disk), cloud_init: true, ..Image::default() })
         })
         .await
     }

@@ -8,6 +8,7 @@ mod images;
 mod native;
 mod program;
 mod real;
+mod reconcile;
 mod server;
 mod tasks;
 mod walls;

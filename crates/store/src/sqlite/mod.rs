@@ -4,9 +4,11 @@
 //!   together, so that many callers share one wait for the disk. A request lives in the queue, not in its caller:
 //!   whoever stops waiting for the answer does not undo the work.
 //! * The **readers** are a few connections that cannot write. Each read sees the last commit.
+//! * The **cache** remembers what was read lately, until the writer changes it.
 //! * The **checkpointer** is a task that moves the write-ahead log into the database, on a connection of its own,
 //!   so that no commit has to wait for that.
 
+mod cache;
 mod checkpoint;
 mod errors;
 mod facts;
@@ -22,6 +24,7 @@ pub use open::OpenError;
 use crate::commit::Plan;
 use crate::filter;
 use crate::sql::Draft;
+use cache::Cache;
 use hostler_core::events::Event;
 use hostler_core::ids::{HostId, TaskId};
 use hostler_core::ports::{Claim, Claimed, Commit, Committed, Store, StoreError, StoreFacts};
@@ -44,6 +47,7 @@ use writer::Job;
 pub struct SqliteStore {
     path: PathBuf,
     readers: Readers,
+    cache: Arc<Cache>,
     jobs: mpsc::Sender<Job>,
     events: broadcast::Sender<Arc<Event>>,
     work: Mutex<Vec<JoinHandle<()>>>,
@@ -82,6 +86,7 @@ impl SqliteStore {
     /// Finishes what is queued, moves the log into the database and closes all connections. Later calls answer
     /// [`StoreError::Unavailable`].
     pub async fn close(&self) {
+        self.cache.close();
         self.readers.close().await;
         // Already closed when nobody takes it.
         let _ = self.jobs.send(Job::Close).await;
@@ -116,7 +121,15 @@ impl Store for SqliteStore {
     }
 
     async fn get(&self, kind: Kind, id: Uuid) -> Result<Option<Document>, StoreError> {
-        self.readers.get(kind, id).await
+        let reading = match self.cache.record(kind, id) {
+            Ok(known) => return Ok(Some(known)),
+            Err(reading) => reading,
+        };
+        let found = self.readers.get(kind, id).await?;
+        if let Some(document) = &found {
+            self.cache.keep_record(reading, document);
+        }
+        Ok(found)
     }
 
     async fn find(
@@ -130,7 +143,14 @@ impl Store for SqliteStore {
     }
 
     async fn list(&self, kind: Kind, select: Select) -> Result<Vec<Document>, StoreError> {
-        self.readers.documents(kind, filter::page(kind, select)?).await
+        let statement = filter::page(kind, select)?;
+        let reading = match self.cache.answer(kind, &statement) {
+            Ok(known) => return Ok(known),
+            Err(reading) => reading,
+        };
+        let found = self.readers.documents(kind, statement.clone()).await?;
+        self.cache.keep_answer(reading, statement, &found);
+        Ok(found)
     }
 
     async fn count(&self, kind: Kind, filter: Filter) -> Result<u64, StoreError> {

@@ -1,6 +1,7 @@
 //! Opening the database: what can be wrong with it, how its connections are set, migrations.
 
 use super::SqliteStore;
+use super::cache::Cache;
 use super::checkpoint::Checkpointer;
 use super::errors::{code, primary};
 use super::reads::Readers;
@@ -179,11 +180,23 @@ pub(super) async fn open(path: &Path, care: Care, most_pages: Option<u32>) -> Re
         pause: Arc::clone(&pause),
         closing: closed,
     };
-    let writer = Writer { connection, options, jobs: queue, events: events.clone(), pause, written, closing };
+    let cache = Arc::new(Cache::new());
+    let writer = Writer {
+        connection,
+        options,
+        jobs: queue,
+        events: events.clone(),
+        cache: Arc::clone(&cache),
+        changed: Vec::new(),
+        pause,
+        written,
+        closing,
+    };
     let work = vec![tokio::spawn(writer.run()), tokio::spawn(checkpointer.run())];
     Ok(SqliteStore {
         path: path.to_owned(),
         readers: Readers::new(readers),
+        cache,
         jobs,
         events,
         work: Mutex::new(work),

@@ -7,6 +7,7 @@
 //!
 //! Answers and events go out after the commit, never before: who was told something finds it after a crash.
 
+use super::cache::Cache;
 use super::errors::{again, spares_neighbours, store_error};
 use super::run::{self, Outcome, arguments, unreadable};
 use crate::commit::{ALONE, AMONG, About, Part, Plan, Step};
@@ -21,6 +22,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteRow};
 use sqlx::{ConnectOptions, Connection, Error, Row, SqliteConnection};
 use std::sync::Arc;
 use tokio::sync::{Mutex, Notify, broadcast, mpsc, oneshot};
+use uuid::Uuid;
 
 /// At most this many requests share a commit: beyond it the wait for the disk no longer matters, but the first of
 /// them would wait for the last.
@@ -88,6 +90,10 @@ pub(super) struct Writer {
     pub(super) jobs: mpsc::Receiver<Job>,
     /// Where committed events go.
     pub(super) events: broadcast::Sender<Arc<Event>>,
+    /// Must not know what has changed.
+    pub(super) cache: Arc<Cache>,
+    /// What this batch changes.
+    pub(super) changed: Vec<(Kind, Uuid)>,
     /// Held during each batch; the checkpointer takes it to stop writes for a moment.
     pub(super) pause: Arc<Mutex<()>>,
     /// Tells the checkpointer that the log has grown.
@@ -134,6 +140,7 @@ impl Writer {
             jobs.for_each(|job| refuse(job, again(&error)));
             return;
         }
+        self.changed.clear();
         let mut done = Vec::with_capacity(jobs.len());
         while let Some(job) = jobs.next() {
             match self.job(job, place).await {
@@ -150,10 +157,7 @@ impl Writer {
         }
         if done.is_empty() {
             self.roll_back().await;
-            return;
-        }
-        fail_point("store.before_commit");
-        if let Err(error) = run::command(&mut self.connection, "COMMIT").await {
+        } else if let Err(error) = self.make_durable().await {
             let error = store_error(&error);
             tracing::error!(%error, requests = done.len(), "a commit failed");
             self.roll_back().await;
@@ -162,6 +166,15 @@ impl Writer {
             fail_point("store.after_commit");
             done.into_iter().for_each(|one| one.tell(&self.events));
         }
+    }
+
+    /// Commits, with the cache knowing nothing of it at any moment when readers could.
+    async fn make_durable(&mut self) -> Result<(), Error> {
+        self.cache.committing(&self.changed);
+        fail_point("store.before_commit");
+        let committed = run::command(&mut self.connection, "COMMIT").await;
+        self.cache.committed(&self.changed);
+        committed
     }
 
     /// Does one job. An error is `None` when only this job failed, which has its answer then.
@@ -260,6 +273,7 @@ impl Writer {
                 let next = at + part.statements();
                 let Some(results) = outcomes.get(at..next) else { break };
                 at = next;
+                self.changed.extend(about.changes());
                 read(part, about, results, &mut committed, &mut seqs).map_err(Trouble::Refused)?;
             }
             ran?;

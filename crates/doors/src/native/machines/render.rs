@@ -100,7 +100,7 @@ async fn one(
         nics: nics.collect(),
         volumes: own.iter().map(|(_, id)| *id).collect(),
         ssh: record.ssh.as_ref().map(|ssh| Endpoint { address: ssh.address, port: ssh.port }),
-        ssh_host_key: Some(state.core().machine_host_key(record)?),
+        ssh_host_key: Some(state.host_key(record)?),
         life: record.life.into(),
         wanted: record.wanted.into(),
         observed: Observation {
