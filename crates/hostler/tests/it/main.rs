@@ -2,6 +2,8 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 #![expect(unreachable_pub, reason = "a binary has no outside")]
 
+mod bad_input;
+mod crash;
 mod images;
 mod native;
 mod program;
