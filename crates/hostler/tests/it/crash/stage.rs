@@ -66,7 +66,7 @@ pub(crate) const REAL: Stage = Stage {
     program: Program::Real,
     names: 4,
     clients: 3,
-    commands: 12,
+    commands: 40,
     moments: (Duration::from_millis(50), Duration::from_millis(5000)),
     patience: Duration::from_secs(6),
     rest_after: 6,
