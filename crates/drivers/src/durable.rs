@@ -1,5 +1,6 @@
 //! Files that survive a power cut: written whole under another name, synced, renamed, the directory synced.
 
+use hostler_core::fail::fail_point;
 use hostler_core::ports::{DriverError, DriverErrorKind};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -41,7 +42,10 @@ pub(crate) async fn blocking<T: Send + 'static>(
 
 /// Writes the file whole or not at all, mode 0600. `temporary` is a name in the same directory.
 pub(crate) fn write_durably(path: &Path, temporary: &Path, bytes: &[u8]) -> io::Result<()> {
-    let written = write_synced(temporary, bytes).and_then(|()| std::fs::rename(temporary, path));
+    let written = write_synced(temporary, bytes).and_then(|()| {
+        fail_point("file.written");
+        std::fs::rename(temporary, path)
+    });
     if written.is_err() {
         let _ = std::fs::remove_file(temporary);
     }

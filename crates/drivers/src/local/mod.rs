@@ -18,6 +18,7 @@ use crate::durable::{
 };
 use crate::layout::{Layout, MAKING, plain_file_name};
 use crate::spawn::resolve_binary;
+use hostler_core::fail::fail_point;
 use hostler_core::ids::{StorageId, TemplateId, VolumeId};
 use hostler_core::ports::{
     DriverError, ImageSource, Progress, Storage, StorageFacts, StorageItem, VolumeSpec,
@@ -139,6 +140,7 @@ impl Storage for LocalStorage {
     async fn volume_remove(&self, id: VolumeId) -> Result<(), DriverError> {
         let path = self.volume(id);
         blocking(move || {
+            fail_point("local.removing");
             absent_is_fine(std::fs::remove_file(&path))
                 .and_then(|()| absent_is_fine(sync_parent(&path)))
                 .map_err(|error| io_failed("cannot remove the volume", &error))

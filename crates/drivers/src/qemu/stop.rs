@@ -4,6 +4,7 @@ use super::process::Process;
 use super::qmp::Qmp;
 use super::{Driver, locked};
 use crate::durable::{absent_is_fine, blocking, io_failed};
+use hostler_core::fail::fail_point;
 use hostler_core::ids::MachineId;
 use hostler_core::ports::DriverError;
 use rustix::process::Signal;
@@ -55,6 +56,7 @@ impl Driver {
             Ok(None) | Err(_) => self.end_unreachable(id).await?,
         }
         locked(&self.machines).remove(&id);
+        fail_point("qemu.ended");
         let home = self.home(id);
         blocking(move || {
             let _turn = turn;
@@ -93,6 +95,7 @@ impl Driver {
                 Ok(Some(_)) => return Err(still_running()),
                 Err(error) => return Err(io_failed("cannot look for the process", &error)),
             }
+            fail_point("qemu.removing");
             absent_is_fine(std::fs::remove_dir_all(home.path()))
                 .map_err(|error| io_failed("cannot remove the machine's directory", &error))
         })

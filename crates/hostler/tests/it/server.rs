@@ -57,13 +57,53 @@ pub fn missing() -> Option<String> {
     (!agent().is_file()).then(|| "the guest agent is not built: run scripts/build-agent".into())
 }
 
+/// A way to ask a server, as its local administrator.
+#[derive(Clone, Debug)]
+pub struct Door(reqwest::Client);
+
+impl Door {
+    /// Over the unix socket of this data directory.
+    pub fn of(data: &Path) -> Result<Self> {
+        // Another test may have chosen it already.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = reqwest::Client::builder().unix_socket(data.join("hostler.sock")).timeout(DEADLINE);
+        Ok(Self(client.build()?))
+    }
+
+    /// A request; answers status and body.
+    ///
+    /// # Errors
+    /// When there was no answer.
+    pub async fn send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<Value>,
+    ) -> Result<(u16, Value)> {
+        let method = method.parse::<reqwest::Method>()?;
+        let mut request = self.0.request(method, format!("http://localhost/hostler/v1{path}"));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        if let Some(body) = body {
+            request = request.json(&body);
+        }
+        let answer = request.send().await?;
+        let status = answer.status().as_u16();
+        let text = answer.text().await?;
+        let value = serde_json::from_str(&text).unwrap_or(Value::String(text));
+        Ok((status, value))
+    }
+}
+
 /// A running server.
 #[derive(Debug)]
 pub struct Server {
     child: Child,
     pub data: PathBuf,
     pub url: String,
-    client: reqwest::Client,
+    pub door: Door,
 }
 
 impl Server {
@@ -85,11 +125,7 @@ impl Server {
             .strip_prefix("hostler is ready on ")
             .with_context(|| format!("it said `{line}`"))?
             .to_owned();
-        // Another test may have chosen it already.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let client =
-            reqwest::Client::builder().unix_socket(data.join("hostler.sock")).timeout(DEADLINE).build()?;
-        Ok(Self { child, data: data.to_owned(), url, client })
+        Ok(Self { child, data: data.to_owned(), url, door: Door::of(data)? })
     }
 
     /// The server's process.
@@ -119,16 +155,7 @@ impl Server {
 
     /// A request as the local administrator; answers status and body.
     pub async fn request(&self, method: &str, path: &str, body: Option<Value>) -> Result<(u16, Value)> {
-        let method = method.parse::<reqwest::Method>()?;
-        let mut request = self.client.request(method, format!("http://localhost/hostler/v1{path}"));
-        if let Some(body) = body {
-            request = request.json(&body);
-        }
-        let answer = request.send().await?;
-        let status = answer.status().as_u16();
-        let text = answer.text().await?;
-        let value = serde_json::from_str(&text).unwrap_or(Value::String(text));
-        Ok((status, value))
+        self.door.send(method, path, &[], body).await
     }
 
     /// A request that must succeed.
@@ -223,6 +250,27 @@ impl Server {
         self.carry_out("POST", "/templates", Some(body)).await?;
         Ok(())
     }
+}
+
+/// Looks again and again until there is something to see.
+///
+/// # Errors
+/// When there is nothing within the time; `what` says what was waited for.
+pub async fn until<T>(
+    what: &str,
+    patience: Duration,
+    look: impl AsyncFn() -> Result<Option<T>>,
+) -> Result<T> {
+    let seen = async {
+        let mut again = tokio::time::interval(Duration::from_millis(100));
+        loop {
+            again.tick().await;
+            if let Some(seen) = look().await? {
+                return anyhow::Ok(seen);
+            }
+        }
+    };
+    tokio::time::timeout(patience, seen).await.with_context(|| format!("waited in vain for {what}"))?
 }
 
 /// The last lines of a log.

@@ -87,7 +87,7 @@ impl Cache {
         for (kind, id) in changed {
             let mut shelf = self.shelf(*kind);
             shelf.records.remove(id);
-            if shelf.changes % 2 == 0 {
+            if shelf.changes.is_multiple_of(2) {
                 shelf.changes += 1;
                 shelf.answers = Halves::default();
             }
@@ -111,7 +111,8 @@ impl Cache {
 
     fn unchanged(&self, reading: Reading) -> Option<MutexGuard<'_, Shelf>> {
         let shelf = self.shelf(reading.kind);
-        (!shelf.closed && reading.changes % 2 == 0 && shelf.changes == reading.changes).then_some(shelf)
+        (!shelf.closed && reading.changes.is_multiple_of(2) && shelf.changes == reading.changes)
+            .then_some(shelf)
     }
 
     fn shelf(&self, kind: Kind) -> MutexGuard<'_, Shelf> {

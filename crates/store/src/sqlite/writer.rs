@@ -13,6 +13,7 @@ use super::run::{self, Outcome, arguments, unreadable};
 use crate::commit::{ALONE, AMONG, About, Part, Plan, Step};
 use crate::sql::{Bound, Draft};
 use hostler_core::events::Event;
+use hostler_core::fail::fail_point;
 use hostler_core::ids::TaskId;
 use hostler_core::ports::{Claimed, Committed, Stamp, StoreError};
 use hostler_core::record::{Kind, Value};
@@ -156,12 +157,16 @@ impl Writer {
         }
         if done.is_empty() {
             self.roll_back().await;
-        } else if let Err(error) = self.make_durable().await {
+            return;
+        }
+        fail_point("store.before_commit");
+        if let Err(error) = self.make_durable().await {
             let error = store_error(&error);
             tracing::error!(%error, requests = done.len(), "a commit failed");
             self.roll_back().await;
             done.into_iter().for_each(|one| one.fail(&error));
         } else {
+            fail_point("store.after_commit");
             done.into_iter().for_each(|one| one.tell(&self.events));
         }
     }
