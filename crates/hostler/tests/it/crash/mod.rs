@@ -58,6 +58,7 @@ fn asked_kills() -> u64 {
     number("HOSTLER_CRASH_KILLS").unwrap_or(50)
 }
 
+#[expect(clippy::print_stderr, reason = "the seed must be seen")]
 async fn run(stage: Stage, kills: u64) {
     let seed = number("HOSTLER_CRASH_SEED")
         .unwrap_or_else(|| std::time::UNIX_EPOCH.elapsed().map_or(1, |time| time.as_secs()));
