@@ -1,6 +1,5 @@
 //! The one integration binary: stories across doors, the generic checks of every task kind, real components.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
-#![expect(clippy::print_stderr, reason = "a test says why it skips, and its seed")]
 #![expect(unreachable_pub, reason = "a binary has no outside")]
 
 mod bad_input;
