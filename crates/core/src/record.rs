@@ -140,6 +140,25 @@ pub struct Document {
     pub body: String,
 }
 
+/// The four methods of [`Record`] that are the same for every record: `id`, `number` and `rev` are its fields.
+macro_rules! stamped {
+    () => {
+        fn key(&self) -> ::uuid::Uuid {
+            self.id.0
+        }
+        fn number(&self) -> i64 {
+            self.number
+        }
+        fn rev(&self) -> i64 {
+            self.rev
+        }
+        fn stamp(&mut self, number: i64, rev: i64) {
+            (self.number, self.rev) = (number, rev);
+        }
+    };
+}
+pub(crate) use stamped;
+
 /// A typed record that the store can keep.
 pub trait Record: Serialize + DeserializeOwned + Send + Sync {
     /// Its table.

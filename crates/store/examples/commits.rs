@@ -87,7 +87,7 @@ async fn client_run(
         let held = store.get(Kind::Machine, id).await?.ok_or("a machine is missing")?;
         let changed = Document { rev: held.rev, number: held.number, ..fresh(machine) };
         // As ids are made: each later than all before, whoever makes it.
-        let work = Uuid::from_u128((1 << 100) + (round << 40) + client);
+        let work = Uuid::from_u128((clients << 100) + (round << 40) + client);
         let commit = Commit {
             alterations: vec![
                 Alteration::Update(changed),

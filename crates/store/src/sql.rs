@@ -28,6 +28,14 @@ pub(crate) struct Bound {
     pub(crate) values: Vec<Value>,
 }
 
+impl Bound {
+    /// Bytes that it takes, roughly.
+    pub(crate) fn weight(&self) -> usize {
+        let text = |value: &Value| if let Value::Text(text) = value { text.len() } else { 0 };
+        self.sql.0.len() + self.values.iter().map(|value| size_of::<Value>() + text(value)).sum::<usize>()
+    }
+}
+
 #[cfg(test)]
 impl Bound {
     /// The statement that tells how the engine would run this one.

@@ -1,7 +1,7 @@
 //! Accounts, tokens, callers.
 
 use crate::ids::{AccountId, TokenId};
-use crate::record::{Kind, Record, Value};
+use crate::record::{Kind, Record, Value, stamped};
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -54,19 +54,7 @@ pub struct Account {
 impl Record for Account {
     const KIND: Kind = Kind::Account;
 
-    fn key(&self) -> Uuid {
-        self.id.0
-    }
-    fn number(&self) -> i64 {
-        self.number
-    }
-    fn rev(&self) -> i64 {
-        self.rev
-    }
-    fn stamp(&mut self, number: i64, rev: i64) {
-        self.number = number;
-        self.rev = rev;
-    }
+    stamped!();
     fn columns(&self) -> Vec<(&'static str, Value)> {
         vec![
             ("login", self.login.as_str().into()),
@@ -104,19 +92,7 @@ pub struct Token {
 impl Record for Token {
     const KIND: Kind = Kind::Token;
 
-    fn key(&self) -> Uuid {
-        self.id.0
-    }
-    fn number(&self) -> i64 {
-        self.number
-    }
-    fn rev(&self) -> i64 {
-        self.rev
-    }
-    fn stamp(&mut self, number: i64, rev: i64) {
-        self.number = number;
-        self.rev = rev;
-    }
+    stamped!();
     fn columns(&self) -> Vec<(&'static str, Value)> {
         vec![
             ("account", self.account.0.into()),
@@ -164,8 +140,7 @@ impl Record for Replay {
         self.rev
     }
     fn stamp(&mut self, number: i64, rev: i64) {
-        self.number = number;
-        self.rev = rev;
+        (self.number, self.rev) = (number, rev);
     }
     fn columns(&self) -> Vec<(&'static str, Value)> {
         vec![

@@ -2,10 +2,9 @@
 
 use crate::ids::{ClusterId, HostId};
 use crate::ports::HostFacts;
-use crate::record::{Kind, Record, Value};
+use crate::record::{Kind, Record, Value, stamped};
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
-use uuid::Uuid;
 
 /// Hosts that share networks and storages.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -27,19 +26,7 @@ pub struct Cluster {
 impl Record for Cluster {
     const KIND: Kind = Kind::Cluster;
 
-    fn key(&self) -> Uuid {
-        self.id.0
-    }
-    fn number(&self) -> i64 {
-        self.number
-    }
-    fn rev(&self) -> i64 {
-        self.rev
-    }
-    fn stamp(&mut self, number: i64, rev: i64) {
-        self.number = number;
-        self.rev = rev;
-    }
+    stamped!();
     fn columns(&self) -> Vec<(&'static str, Value)> {
         vec![("name", self.name.as_str().into()), ("created_at", self.created_at.0.into())]
     }
@@ -71,19 +58,7 @@ pub struct Host {
 impl Record for Host {
     const KIND: Kind = Kind::Host;
 
-    fn key(&self) -> Uuid {
-        self.id.0
-    }
-    fn number(&self) -> i64 {
-        self.number
-    }
-    fn rev(&self) -> i64 {
-        self.rev
-    }
-    fn stamp(&mut self, number: i64, rev: i64) {
-        self.number = number;
-        self.rev = rev;
-    }
+    stamped!();
     fn columns(&self) -> Vec<(&'static str, Value)> {
         vec![
             ("name", self.name.as_str().into()),

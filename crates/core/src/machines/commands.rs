@@ -3,9 +3,10 @@
 use super::create::Create;
 use super::delete::Delete;
 use super::identity;
+use super::limits::{check_keys, check_size, check_words};
 use super::power::{PowerWork, Ruling, Verb, ruling};
 use super::{HostName, Life, Machine, Nic, Observation, Observed, Power};
-use crate::access::{Caller, Idempotency, Replay};
+use crate::access::{Caller, Idempotency};
 use crate::core::{Attempt, Core, decided};
 use crate::error::{Error, Result};
 use crate::hosts::Host;
@@ -13,7 +14,7 @@ use crate::ids::{MachineId, VolumeId};
 use crate::networks::Network;
 use crate::ports::{CommandOutput, Console, DriverErrorKind, GuestCommand, StoreError};
 use crate::record::Kind;
-use crate::tasks::{Order, Task, ordered};
+use crate::tasks::{Accepted, Order, Task, ordered};
 use crate::templates::{ImageFormat, Template};
 use crate::volumes::{StoragePlace, Volume, VolumeState};
 use std::collections::BTreeMap;
@@ -58,17 +59,6 @@ pub struct MachineEdit {
     pub memory_mib: Option<u64>,
 }
 
-/// A command's answer: the record, and the task that carries it out unless it was so already.
-#[derive(Clone, Debug)]
-pub struct Accepted<R> {
-    /// The record as committed.
-    pub record: R,
-    /// The task.
-    pub task: Option<Task>,
-}
-
-const MAX_VCPUS: u32 = 512;
-const MIN_MEMORY_MIB: u64 = 32;
 const MAX_USER_DATA: usize = 256 * 1024;
 
 impl Core {
@@ -113,7 +103,7 @@ impl Core {
         let mut changes = self.changes();
         changes.unchanged(&template);
         let work = Create::new(machine.id);
-        let mut task = self.machine_task(caller, &machine, "machine.create", &work)?;
+        let task = self.machine_task(caller, &machine, "machine.create", &work)?;
         machine.task = Some(task.id);
         let address = self.address_next(&network, &machine).await?;
         machine.nics[0].address = address.as_ref().map(|address| address.id);
@@ -128,20 +118,8 @@ impl Core {
         if let Some(asked) = idempotency {
             changes.insert(&self.replay(caller, asked, machine.id.0, Some(task.id.0)))?;
         }
-        let committed = self.commit(changes).await.map_err(|error| taken(error, &machine))?;
-        let stamps = &committed.stamps;
-        (machine.number, machine.rev) = (stamps[0].number, stamps[0].rev);
-        (task.number, task.rev) = (stamps[1].number, stamps[1].rev);
-        Ok(Accepted { record: machine, task: Some(task) })
-    }
-
-    async fn accepted_before(&self, replay: &Replay) -> Result<Accepted<Machine>> {
-        let record = self.get(replay.subject).await?;
-        let task = match replay.task {
-            Some(id) => self.find(id).await?,
-            None => None,
-        };
-        Ok(Accepted { record, task })
+        let name = machine.name.clone();
+        self.hand_over(changes, machine, task).await.map_err(|error| taken(error, &name))
     }
 
     fn machine_drafted(
@@ -297,17 +275,14 @@ impl Core {
     async fn machine_handed_to(
         &self,
         mut machine: Machine,
-        mut task: Task,
+        task: Task,
     ) -> Result<Accepted<Machine>, Attempt> {
         machine.hold(task.id)?;
         machine.updated_at = task.created_at;
         let mut changes = self.changes();
         changes.update(&machine)?;
         changes.insert(&task)?;
-        let committed = self.commit(changes).await?;
-        machine.rev = committed.stamps[0].rev;
-        (task.number, task.rev) = (committed.stamps[1].number, committed.stamps[1].rev);
-        Ok(Accepted { record: machine, task: Some(task) })
+        Ok(self.hand_over(changes, machine, task).await?)
     }
 
     /// Changes what the owner may change at once.
@@ -411,66 +386,14 @@ impl Core {
     }
 }
 
-fn taken(error: StoreError, machine: &Machine) -> Attempt {
+fn taken(error: StoreError, name: &HostName) -> Attempt {
     match error {
         StoreError::Taken { kind: Kind::Machine, .. } => {
-            let text = format!("another machine is named {}", machine.name);
+            let text = format!("another machine is named {name}");
             Attempt::Failed(Error::conflict("name_taken", text).hint("choose another name"))
         }
         // Somebody reserved that address, or used that idempotency key, between our reading and our commit.
         StoreError::Taken { kind: Kind::Address | Kind::Replay, .. } => Attempt::Stale,
         other => other.into(),
     }
-}
-
-fn check_size(vcpus: u32, memory_mib: u64, host: &Host) -> Result<()> {
-    if vcpus == 0 || vcpus > MAX_VCPUS {
-        return Err(Error::invalid(
-            "vcpus",
-            format!("a machine has 1 to {MAX_VCPUS} virtual CPUs, not {vcpus}"),
-        ));
-    }
-    if memory_mib < MIN_MEMORY_MIB {
-        return Err(Error::invalid(
-            "memory_mib",
-            format!("a machine has at least {MIN_MEMORY_MIB} MiB of memory"),
-        ));
-    }
-    if let Some(facts) = &host.facts
-        && memory_mib > facts.memory_mib
-    {
-        let text = format!("{memory_mib} MiB is more than host {} has: {} MiB", host.name, facts.memory_mib);
-        return Err(Error::no_capacity(text));
-    }
-    Ok(())
-}
-
-fn check_words(description: &str, labels: &BTreeMap<String, String>) -> Result<()> {
-    if description.len() > 1024 {
-        return Err(Error::invalid("description", "a description has at most 1024 bytes"));
-    }
-    if labels.len() > 64
-        || labels.iter().any(|(key, value)| key.is_empty() || key.len() > 128 || value.len() > 256)
-    {
-        return Err(Error::invalid(
-            "labels",
-            "at most 64 labels, keys of 1 to 128 and values of at most 256 bytes",
-        ));
-    }
-    Ok(())
-}
-
-fn check_keys(keys: &[String]) -> Result<()> {
-    if keys.len() > 64 {
-        return Err(Error::invalid("ssh_keys", "at most 64 SSH keys"));
-    }
-    for (place, key) in keys.iter().enumerate() {
-        let parsed = ssh_key::PublicKey::from_openssh(key.trim());
-        if key.trim().contains(['\n', '\r']) || parsed.is_err() {
-            let shown: String = key.chars().take(40).collect();
-            let text = format!("`{shown}` is not a public SSH key in one line");
-            return Err(Error::invalid(format!("ssh_keys/{place}"), text));
-        }
-    }
-    Ok(())
 }

@@ -19,12 +19,13 @@ mod commands;
 pub(crate) mod create;
 pub(crate) mod delete;
 mod identity;
+mod limits;
 mod model;
 pub(crate) mod power;
 mod query;
 mod spec;
 
-pub use commands::{Accepted, MachineAsk, MachineEdit};
+pub use commands::{MachineAsk, MachineEdit};
 pub(crate) use model::is_api_version;
 pub use model::{HostName, Life, Machine, Nic, Observation, Observed, Power};
 pub use power::Verb;

@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 use crate::ids::{AccountId, AddressId, ClusterId, HostId, MachineId, NetworkId, TaskId, TemplateId};
 use crate::ports::{Endpoint, GuestFacts, Sighting};
-use crate::record::{Kind, Record, Value};
+use crate::record::{Kind, Record, Value, stamped};
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -284,19 +284,7 @@ impl Machine {
 impl Record for Machine {
     const KIND: Kind = Kind::Machine;
 
-    fn key(&self) -> Uuid {
-        self.id.0
-    }
-    fn number(&self) -> i64 {
-        self.number
-    }
-    fn rev(&self) -> i64 {
-        self.rev
-    }
-    fn stamp(&mut self, number: i64, rev: i64) {
-        self.number = number;
-        self.rev = rev;
-    }
+    stamped!();
 
     fn columns(&self) -> Vec<(&'static str, Value)> {
         vec![

@@ -2,11 +2,10 @@
 
 use crate::error::{Error, Result};
 use crate::ids::{AccountId, AddressId, ClusterId, MachineId, NetworkId};
-use crate::record::{Kind, Record, Value};
+use crate::record::{Kind, Record, Value, stamped};
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
-use uuid::Uuid;
 
 /// How a network is made on a host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -106,19 +105,7 @@ pub struct Network {
 impl Record for Network {
     const KIND: Kind = Kind::Network;
 
-    fn key(&self) -> Uuid {
-        self.id.0
-    }
-    fn number(&self) -> i64 {
-        self.number
-    }
-    fn rev(&self) -> i64 {
-        self.rev
-    }
-    fn stamp(&mut self, number: i64, rev: i64) {
-        self.number = number;
-        self.rev = rev;
-    }
+    stamped!();
 
     fn columns(&self) -> Vec<(&'static str, Value)> {
         vec![
@@ -162,19 +149,7 @@ pub struct Address {
 impl Record for Address {
     const KIND: Kind = Kind::Address;
 
-    fn key(&self) -> Uuid {
-        self.id.0
-    }
-    fn number(&self) -> i64 {
-        self.number
-    }
-    fn rev(&self) -> i64 {
-        self.rev
-    }
-    fn stamp(&mut self, number: i64, rev: i64) {
-        self.number = number;
-        self.rev = rev;
-    }
+    stamped!();
 
     fn columns(&self) -> Vec<(&'static str, Value)> {
         vec![

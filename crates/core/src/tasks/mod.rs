@@ -18,12 +18,15 @@
 
 mod commands;
 mod model;
+mod order;
 mod runner;
 pub(crate) mod work;
 mod worker;
 
 pub use model::{Task, TaskState};
+pub use order::Accepted;
+pub(crate) use order::{Order, ordered};
 pub use runner::{Executed, Runner};
 pub use work::TASK_KINDS;
-pub(crate) use work::{Order, Outcome, Step, StepContext, StepError, Work, ordered};
+pub(crate) use work::{Outcome, Step, StepContext, StepError, Work};
 pub use worker::Worker;

@@ -1,7 +1,7 @@
 //! The task's record.
 
 use crate::ids::{AccountId, HostId, TaskId};
-use crate::record::{Kind, Record, Value};
+use crate::record::{Kind, Record, Value, stamped};
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -101,19 +101,7 @@ pub struct Task {
 impl Record for Task {
     const KIND: Kind = Kind::Task;
 
-    fn key(&self) -> Uuid {
-        self.id.0
-    }
-    fn number(&self) -> i64 {
-        self.number
-    }
-    fn rev(&self) -> i64 {
-        self.rev
-    }
-    fn stamp(&mut self, number: i64, rev: i64) {
-        self.number = number;
-        self.rev = rev;
-    }
+    stamped!();
 
     fn columns(&self) -> Vec<(&'static str, Value)> {
         vec![

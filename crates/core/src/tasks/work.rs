@@ -2,14 +2,11 @@
 
 use crate::core::{Changes, Core};
 use crate::error::{Error, Result};
-use crate::ids::{AccountId, HostId, TaskId};
 use crate::ports::{DriverError, Progress, StoreError};
-use crate::tasks::{Task, TaskState};
+use crate::tasks::Task;
 use crate::time::Timestamp;
 use crate::{machines, templates, volumes};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
-use uuid::Uuid;
 
 /// Every kind of task there is. Adding one: write its [`Work`], name it here and in [`decode`].
 pub const TASK_KINDS: [&str; 12] = [
@@ -129,43 +126,4 @@ pub(crate) trait Work: Send + Sync {
 
     /// The world could not be put back: the changes that let go of the subject and leave the reason on it.
     async fn abandon(&self, context: &StepContext<'_>, why: &str) -> Result<Changes, StepError>;
-}
-
-/// What a command wants done.
-pub(crate) struct Order<'a> {
-    pub(crate) kind: &'static str,
-    pub(crate) owner: AccountId,
-    pub(crate) subject: Uuid,
-    pub(crate) subject_kind: &'static str,
-    pub(crate) subject_name: &'a str,
-    pub(crate) host: Option<HostId>,
-}
-
-/// The row of a new task.
-pub(crate) fn ordered<W: Work + Serialize>(core: &Core, order: &Order<'_>, work: &W) -> Result<Task> {
-    let now = core.now();
-    Ok(Task {
-        id: TaskId(core.ids().uuid()),
-        number: 0,
-        rev: 0,
-        kind: order.kind.to_owned(),
-        payload_version: 1,
-        payload: work.payload()?,
-        state: TaskState::Queued,
-        step: work.step().to_owned(),
-        attempt: 0,
-        progress: 0.0,
-        message: String::new(),
-        error: None,
-        error_code: None,
-        owner: order.owner,
-        subject: order.subject,
-        subject_kind: order.subject_kind.to_owned(),
-        subject_name: order.subject_name.to_owned(),
-        host: order.host,
-        due: now,
-        created_at: now,
-        started_at: None,
-        ended_at: None,
-    })
 }

@@ -6,11 +6,11 @@ use crate::access::{Caller, Idempotency};
 use crate::core::{Attempt, Core, ListAsk, Page, decided};
 use crate::error::{Error, Result};
 use crate::ids::TemplateId;
-use crate::machines::{Accepted, Life, is_api_version};
+use crate::machines::{Life, is_api_version};
 use crate::ports::{ImageSource, StoreError};
 use crate::query::{Filter, Select};
 use crate::record::{Kind, Value};
-use crate::tasks::{Order, Task, ordered};
+use crate::tasks::{Accepted, Order, Task, ordered};
 use crate::volumes::StoragePlace;
 
 /// A template to be made.
@@ -46,12 +46,7 @@ impl Core {
         check_name(&ask.name)?;
         decided(async || {
             if let Some(replay) = self.replayed(caller, idempotency).await? {
-                let record = self.get(replay.subject).await?;
-                let task = match replay.task {
-                    Some(id) => self.find(id).await?,
-                    None => None,
-                };
-                return Ok(Accepted { record, task });
+                return Ok(self.accepted_before(&replay).await?);
             }
             self.template_make_once(caller, ask, idempotency).await
         })
@@ -78,8 +73,8 @@ impl Core {
             subject_name: &ask.name,
             host: Some(storage.host),
         };
-        let mut task = ordered(self, &order, &Make::new(id))?;
-        let mut template = Template {
+        let task = ordered(self, &order, &Make::new(id))?;
+        let template = Template {
             id,
             number: 0,
             rev: 0,
@@ -104,14 +99,11 @@ impl Core {
         if let Some(asked) = idempotency {
             changes.insert(&self.replay(caller, asked, id.0, Some(task.id.0)))?;
         }
-        let committed = match self.commit(changes).await {
+        match self.hand_over(changes, template, task).await {
             // Somebody else began this version, or used this key, meanwhile.
-            Err(StoreError::Taken { kind: Kind::Template | Kind::Replay, .. }) => return Err(Attempt::Stale),
-            other => other?,
-        };
-        (template.number, template.rev) = (committed.stamps[0].number, committed.stamps[0].rev);
-        (task.number, task.rev) = (committed.stamps[1].number, committed.stamps[1].rev);
-        Ok(Accepted { record: template, task: Some(task) })
+            Err(StoreError::Taken { kind: Kind::Template | Kind::Replay, .. }) => Err(Attempt::Stale),
+            other => Ok(other?),
+        }
     }
 
     fn check_source(&self, source: &ImageSource, storage: &StoragePlace) -> Result<()> {
@@ -201,16 +193,13 @@ impl Core {
                 return Err(Error::busy(format_args!("template {}", template.name), holder).into());
             }
             self.template_unused(&template).await?;
-            let mut task: Task = self.template_task(caller, &template)?;
+            let task: Task = self.template_task(caller, &template)?;
             template.task = Some(task.id);
             template.state = TemplateState::Deleting;
             let mut changes = self.changes();
             changes.update(&template)?;
             changes.insert(&task)?;
-            let committed = self.commit(changes).await?;
-            template.rev = committed.stamps[0].rev;
-            (task.number, task.rev) = (committed.stamps[1].number, committed.stamps[1].rev);
-            Ok(Accepted { record: template, task: Some(task) })
+            Ok(self.hand_over(changes, template, task).await?)
         })
         .await
     }

@@ -2,10 +2,9 @@
 
 use crate::ids::{AccountId, StorageId, TaskId, TemplateId};
 use crate::ports::ImageSource;
-use crate::record::{Kind, Record, Value};
+use crate::record::{Kind, Record, Value, stamped};
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
-use uuid::Uuid;
 
 /// Formats of disk images that we write and read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -145,19 +144,7 @@ pub struct Template {
 impl Record for Template {
     const KIND: Kind = Kind::Template;
 
-    fn key(&self) -> Uuid {
-        self.id.0
-    }
-    fn number(&self) -> i64 {
-        self.number
-    }
-    fn rev(&self) -> i64 {
-        self.rev
-    }
-    fn stamp(&mut self, number: i64, rev: i64) {
-        self.number = number;
-        self.rev = rev;
-    }
+    stamped!();
 
     fn columns(&self) -> Vec<(&'static str, Value)> {
         vec![

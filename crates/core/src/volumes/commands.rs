@@ -6,10 +6,10 @@ use crate::access::{Caller, Idempotency};
 use crate::core::{Attempt, Core, ListAsk, Page, decided};
 use crate::error::{Error, Result};
 use crate::ids::VolumeId;
-use crate::machines::{Accepted, Life, Machine, Observed};
+use crate::machines::{Life, Machine, Observed};
 use crate::ports::{StorageFacts, StoreError};
 use crate::record::Kind;
-use crate::tasks::{Order, Task, Work, ordered};
+use crate::tasks::{Accepted, Order, Task, Work, ordered};
 use crate::templates::ImageFormat;
 
 /// The largest volume: 64 TiB.
@@ -59,12 +59,7 @@ impl Core {
         }
         decided(async || {
             if let Some(replay) = self.replayed(caller, idempotency).await? {
-                let record = self.get(replay.subject).await?;
-                let task = match replay.task {
-                    Some(id) => self.find(id).await?,
-                    None => None,
-                };
-                return Ok(Accepted { record, task });
+                return Ok(self.accepted_before(&replay).await?);
             }
             self.volume_create_once(caller, ask, idempotency).await
         })
@@ -95,7 +90,7 @@ impl Core {
             task: None,
             created_at: self.now(),
         };
-        let mut task = self.volume_task(caller, &volume, "volume.create", &Create::new(volume.id))?;
+        let task = self.volume_task(caller, &volume, "volume.create", &Create::new(volume.id))?;
         volume.task = Some(task.id);
         let mut changes = self.changes();
         changes.insert(&volume)?;
@@ -103,13 +98,10 @@ impl Core {
         if let Some(asked) = idempotency {
             changes.insert(&self.replay(caller, asked, volume.id.0, Some(task.id.0)))?;
         }
-        let committed = match self.commit(changes).await {
-            Err(StoreError::Taken { kind: Kind::Replay, .. }) => return Err(Attempt::Stale),
-            other => other?,
-        };
-        (volume.number, volume.rev) = (committed.stamps[0].number, committed.stamps[0].rev);
-        (task.number, task.rev) = (committed.stamps[1].number, committed.stamps[1].rev);
-        Ok(Accepted { record: volume, task: Some(task) })
+        match self.hand_over(changes, volume, task).await {
+            Err(StoreError::Taken { kind: Kind::Replay, .. }) => Err(Attempt::Stale),
+            other => Ok(other?),
+        }
     }
 
     fn volume_task<W: Work + serde::Serialize>(
@@ -232,16 +224,13 @@ impl Core {
                 let text = format!("machine {holder} has this volume");
                 return Err(Error::conflict("attached", text).hint("detach it first").into());
             }
-            let mut task = self.volume_task(caller, &volume, "volume.delete", &Delete::new(volume.id))?;
+            let task = self.volume_task(caller, &volume, "volume.delete", &Delete::new(volume.id))?;
             volume.task = Some(task.id);
             volume.state = VolumeState::Deleting;
             let mut changes = self.changes();
             changes.update(&volume)?;
             changes.insert(&task)?;
-            let committed = self.commit(changes).await?;
-            volume.rev = committed.stamps[0].rev;
-            (task.number, task.rev) = (committed.stamps[1].number, committed.stamps[1].rev);
-            Ok(Accepted { record: volume, task: Some(task) })
+            Ok(self.hand_over(changes, volume, task).await?)
         })
         .await
     }

@@ -1,11 +1,10 @@
 //! The records of volumes and storages.
 
 use crate::ids::{AccountId, HostId, MachineId, StorageId, TaskId, TemplateId, VolumeId};
-use crate::record::{Kind, Record, Value};
+use crate::record::{Kind, Record, Value, stamped};
 use crate::templates::ImageFormat;
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
-use uuid::Uuid;
 
 /// Where a volume is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -72,19 +71,7 @@ pub struct Volume {
 impl Record for Volume {
     const KIND: Kind = Kind::Volume;
 
-    fn key(&self) -> Uuid {
-        self.id.0
-    }
-    fn number(&self) -> i64 {
-        self.number
-    }
-    fn rev(&self) -> i64 {
-        self.rev
-    }
-    fn stamp(&mut self, number: i64, rev: i64) {
-        self.number = number;
-        self.rev = rev;
-    }
+    stamped!();
 
     fn columns(&self) -> Vec<(&'static str, Value)> {
         vec![
@@ -133,19 +120,7 @@ pub struct StoragePlace {
 impl Record for StoragePlace {
     const KIND: Kind = Kind::Storage;
 
-    fn key(&self) -> Uuid {
-        self.id.0
-    }
-    fn number(&self) -> i64 {
-        self.number
-    }
-    fn rev(&self) -> i64 {
-        self.rev
-    }
-    fn stamp(&mut self, number: i64, rev: i64) {
-        self.number = number;
-        self.rev = rev;
-    }
+    stamped!();
 
     fn columns(&self) -> Vec<(&'static str, Value)> {
         vec![

@@ -24,7 +24,7 @@ async fn machine(world: &World) -> Machine {
 #[tokio::test]
 async fn a_guest_that_turns_itself_off_is_noticed_with_a_reason() {
     let (world, mut observer, id) = with_machine().await;
-    world.hypervisor.guest_power_off(id);
+    world.hypervisor.guest_power_off(id).unwrap();
     observer.sweep().await.unwrap();
     let seen = machine(&world).await;
     assert_eq!((seen.observed.power, seen.wanted, seen.ready_at), (Observed::Off, Power::On, None));
@@ -39,7 +39,7 @@ async fn a_guest_that_turns_itself_off_is_noticed_with_a_reason() {
 #[tokio::test]
 async fn the_last_words_of_a_crash_are_the_reason() {
     let (world, mut observer, id) = with_machine().await;
-    world.hypervisor.crash(id, "out of smoke");
+    world.hypervisor.crash(id, "out of smoke").unwrap();
     observer.sweep().await.unwrap();
     assert!(machine(&world).await.reason.is_some_and(|reason| reason.contains("out of smoke")));
 }
@@ -47,7 +47,7 @@ async fn the_last_words_of_a_crash_are_the_reason() {
 #[tokio::test]
 async fn a_machine_that_vanished_is_off() {
     let (world, mut observer, id) = with_machine().await;
-    world.hypervisor.vanish(id);
+    world.hypervisor.vanish(id).unwrap();
     observer.sweep().await.unwrap();
     assert_eq!(machine(&world).await.observed.power, Observed::Off);
 }
@@ -67,7 +67,7 @@ async fn nothing_is_written_while_nothing_changes() {
 async fn a_machine_held_by_a_task_is_left_to_it() {
     let (world, mut observer, id) = with_machine().await;
     world.core.machine_power(&world.admin, "m", Verb::Stop, true).await.unwrap();
-    world.hypervisor.crash(id, "in the middle");
+    world.hypervisor.crash(id, "in the middle").unwrap();
     observer.sweep().await.unwrap();
     let held = machine(&world).await;
     assert_eq!((held.observed.power, held.reason.clone()), (Observed::On, None));

@@ -77,7 +77,7 @@ impl Cache {
         if answer.len() <= SHORT
             && let Some(mut shelf) = self.unchanged(reading)
         {
-            let bytes = answer.iter().map(weight).sum::<usize>() + OVERHEAD;
+            let bytes = answer.iter().map(weight).sum::<usize>() + statement.weight() + OVERHEAD;
             shelf.answers.put(statement, answer.to_vec(), bytes);
         }
     }

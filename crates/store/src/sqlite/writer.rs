@@ -157,7 +157,10 @@ impl Writer {
         }
         if done.is_empty() {
             self.roll_back().await;
-        } else if let Err(error) = self.make_durable().await {
+            return;
+        }
+        fail_point("store.before_commit");
+        if let Err(error) = self.make_durable().await {
             let error = store_error(&error);
             tracing::error!(%error, requests = done.len(), "a commit failed");
             self.roll_back().await;
@@ -171,7 +174,6 @@ impl Writer {
     /// Commits, with the cache knowing nothing of it at any moment when readers could.
     async fn make_durable(&mut self) -> Result<(), Error> {
         self.cache.committing(&self.changed);
-        fail_point("store.before_commit");
         let committed = run::command(&mut self.connection, "COMMIT").await;
         self.cache.committed(&self.changed);
         committed

@@ -155,7 +155,7 @@ async fn machine_create(
 async fn answer(
     state: &DoorState,
     caller: &Caller,
-    done: machines::Accepted<machines::Machine>,
+    done: hostler_core::tasks::Accepted<machines::Machine>,
     replayed: bool,
 ) -> Answer {
     let record = render::machine(state, caller, done.record).await?;

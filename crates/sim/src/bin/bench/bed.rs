@@ -22,8 +22,7 @@ impl Bed {
     /// Finds the programs that were built with this one.
     pub(crate) fn new(folder: PathBuf, quick: bool) -> Result<Self> {
         let own = std::env::current_exe()?;
-        let programs =
-            own.parent().context("this program is in no build directory")?;
+        let programs = own.parent().context("this program is in no build directory")?;
         let bed = Self { folder, quick, programs: programs.to_owned(), began: Instant::now() };
         for needed in [bed.real(), bed.simulated(), bed.commits()] {
             ensure!(needed.is_file(), "{} is not built: run scripts/bench", needed.display());
