@@ -74,8 +74,9 @@ impl Create {
     }
 
     async fn agent(&mut self, context: &StepContext<'_>) -> Result<Step, StepError> {
+        let arrival = boot::arrive(context, self.machine, self.deadline).await?;
         let mut changes = context.core.changes();
-        let mut machine = match boot::arrive(context, self.machine, self.deadline).await? {
+        let mut machine = match arrival {
             Arrival::NotYet => {
                 let why = "waiting for the guest's agent".into();
                 let outcome = Outcome::Wait { until: changes.now().plus(boot::LOOK_PAUSE), why };

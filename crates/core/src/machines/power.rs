@@ -211,8 +211,9 @@ impl PowerWork {
     }
 
     async fn agent(&mut self, context: &StepContext<'_>) -> Result<Step, StepError> {
+        let arrival = boot::arrive(context, self.machine, self.deadline).await?;
         let mut changes = context.core.changes();
-        let mut machine = match boot::arrive(context, self.machine, self.deadline).await? {
+        let mut machine = match arrival {
             Arrival::NotYet => {
                 let why = "waiting for the guest's agent".into();
                 return Ok(Step {
