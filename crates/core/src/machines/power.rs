@@ -5,7 +5,7 @@ use super::{Life, Machine, Observed, Power};
 use crate::core::Changes;
 use crate::error::{Error, Result};
 use crate::ids::MachineId;
-use crate::ports::DriverErrorKind;
+use crate::ports::{DriverError, DriverErrorKind};
 use crate::tasks::{Outcome, Step, StepContext, StepError, Work};
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -143,12 +143,11 @@ impl PowerWork {
         let machine: Machine = core.get(self.machine.0).await?;
         let hypervisor = &core.host(machine.host)?.hypervisor;
         context.progress.report(0.0, "asking the guest to turn itself off");
-        match hypervisor.shut_down(self.machine).await {
-            Ok(()) => {}
-            // Nothing runs: the next step finds it off. A paused guest cannot hear: its power is cut at the deadline.
-            Err(error) if matches!(error.kind, DriverErrorKind::Gone | DriverErrorKind::Refused) => {}
-            Err(error) => return Err(error.into()),
+        // A guest that stands still cannot hear. That nothing runs is no error: the next step finds it off.
+        if machine.observed.power == Observed::Paused {
+            unless_off(hypervisor.resume(self.machine).await)?;
         }
+        unless_off(hypervisor.shut_down(self.machine).await)?;
         let changes = core.changes();
         self.asked = changes.now();
         if self.deadline == Timestamp(0) {
@@ -259,6 +258,14 @@ impl PowerWork {
     }
 }
 
+/// What a verb answers, when a machine that is off is no error.
+fn unless_off(answer: Result<(), DriverError>) -> Result<(), DriverError> {
+    answer.or_else(|error| match error.kind {
+        DriverErrorKind::Gone | DriverErrorKind::Refused => Ok(()),
+        _ => Err(error),
+    })
+}
+
 #[async_trait::async_trait]
 impl Work for PowerWork {
     fn step(&self) -> &'static str {
@@ -274,6 +281,11 @@ impl Work for PowerWork {
 
     fn payload(&self) -> Result<serde_json::Value> {
         serde_json::to_value(self).map_err(Error::internal)
+    }
+
+    /// Once asked, a guest goes off whether we want it or not.
+    fn cancellable(&self) -> bool {
+        self.asked == Timestamp(0) || !matches!(self.stage, Stage::Ask | Stage::AwaitOff | Stage::Cut)
     }
 
     async fn run(&mut self, context: &StepContext<'_>) -> Result<Step, StepError> {

@@ -3,10 +3,16 @@
 use crate::failure::Failure;
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
+use rustix::time::Timespec;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// How long a lock that is held is asked for again, and the pause in between.
+const LOCK_PATIENCE: Duration = Duration::from_secs(1);
+const LOCK_PAUSE_NS: i64 = 10_000_000;
 
 /// The data directory of this process, held until it is dropped.
 #[derive(Debug)]
@@ -123,7 +129,7 @@ fn lock(directory: &Path) -> Result<File, Failure> {
             ),
         )
     })?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+    match lock_soon(&file) {
         Ok(()) => {}
         Err(Errno::WOULDBLOCK) => {
             let mut holder = String::new();
@@ -144,6 +150,22 @@ fn lock(directory: &Path) -> Result<File, Failure> {
     let written = file.set_len(0).and_then(|()| write!(file, "{}", std::process::id()));
     written.map_err(|error| Failure::because(format!("cannot write {}", path.display()), &error))?;
     Ok(file)
+}
+
+/// A child that was about to become another program when its server was killed holds the lock for some milliseconds
+/// more: a restart right after kill -9 must not be refused for that.
+fn lock_soon(file: &File) -> Result<(), Errno> {
+    let patience = Instant::now() + LOCK_PATIENCE;
+    loop {
+        match flock(file, FlockOperation::NonBlockingLockExclusive) {
+            Err(Errno::WOULDBLOCK) if Instant::now() < patience => {
+                let pause = Timespec { tv_sec: 0, tv_nsec: LOCK_PAUSE_NS };
+                // Woken early by a signal, we only look once more.
+                let _ = rustix::thread::nanosleep(&pause);
+            }
+            other => return other,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use super::run;
 use sqlx::{Connection, Row, SqliteConnection};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{Mutex, Notify, oneshot};
 
 /// How long after a write the log is moved; writes in between are moved together.
@@ -17,6 +17,10 @@ const PACE: Duration = Duration::from_millis(500);
 const LONG: i64 = 4096;
 /// Size of the log's file above which it is also cut.
 const HUGE: u64 = 256 * 1024 * 1024;
+
+/// How often the tables' statistics are looked at. Without them SQLite takes any index for a good one, and sorts a
+/// hundred thousand machines that are all present because there is an index on `life`.
+const STATISTICS: Duration = Duration::from_secs(300);
 
 /// The task that does it.
 pub(super) struct Checkpointer {
@@ -35,6 +39,7 @@ pub(super) struct Checkpointer {
 impl Checkpointer {
     /// Runs until the writer has closed, then empties the log.
     pub(super) async fn run(mut self) {
+        let mut counted: Option<Instant> = None;
         loop {
             tokio::select! {
                 () = self.written.notified() => {}
@@ -46,6 +51,12 @@ impl Checkpointer {
             }
             if let Err(cause) = self.checkpoint().await {
                 tracing::warn!(%cause, "the write-ahead log could not be moved into the database");
+            }
+            if counted.is_none_or(|at| at.elapsed() >= STATISTICS) {
+                counted = Some(Instant::now());
+                if let Err(cause) = self.count().await {
+                    tracing::warn!(%cause, "the tables' statistics could not be brought up to date");
+                }
             }
         }
         if let Err(cause) = run::command(&mut self.connection, "PRAGMA wal_checkpoint(TRUNCATE)").await {
@@ -71,6 +82,12 @@ impl Checkpointer {
             tracing::trace!(left, "write-ahead log moved with the writer held");
             Ok(())
         }
+    }
+
+    /// Brings the statistics of tables that have none, or have grown a lot, up to date from a sample.
+    async fn count(&mut self) -> Result<(), sqlx::Error> {
+        let _held = self.pause.lock().await;
+        run::command(&mut self.connection, "PRAGMA optimize(0x10002)").await
     }
 
     /// Moves what no reader still needs; answers the pages in the log.
