@@ -50,6 +50,8 @@ pub async fn build(
     work: &Path,
     progress: &Progress,
 ) -> Result<Image, DriverError> {
+    let path = agent.to_owned();
+    let agent = blocking(move || static_program(&path)).await?;
     let cache = work.parent().unwrap_or(work).join(".cache");
     for needed in [directory, work, &cache] {
         tokio::fs::create_dir_all(needed).await.map_err(|error| failed(needed, &error))?;
@@ -57,11 +59,11 @@ pub async fn build(
     let parts = packages::obtain(&cache, work, progress).await?;
     progress.report(0.7, "putting kernel and programs together");
     let links = command::run(command::Command::new(&parts.busybox).arg("--list-full")).await?;
-    let (agent, target) = (agent.to_owned(), directory.to_owned());
+    let target = directory.to_owned();
     let needed = modules::choose(&parts).await?;
     blocking(move || {
         write(&target.join(KERNEL), &kernel::bootable(read(&parts.kernel)?))?;
-        let initrd = ramdisk::assemble(&parts, &read(&agent)?, &needed, &String::from_utf8_lossy(&links))?;
+        let initrd = ramdisk::assemble(&parts, &agent, &needed, &String::from_utf8_lossy(&links))?;
         write(&target.join(INITRD), &initrd)
     })
     .await?;
@@ -81,6 +83,18 @@ pub async fn build(
         bytes,
         digest,
     })
+}
+
+/// The agent is micro's first process: one that wants a loader would only make every guest's kernel panic.
+fn static_program(path: &Path) -> Result<Vec<u8>, DriverError> {
+    let program = read(path)?;
+    match elf::needs(&program) {
+        Some(needs) if needs.loader.is_none() => Ok(program),
+        _ => Err(DriverError::refused(format!(
+            "the guest agent {} is not a static program; scripts/build-agent makes one",
+            path.display()
+        ))),
+    }
 }
 
 /// Work for the CPU or the disk, away from the threads that serve others.

@@ -286,3 +286,10 @@ async fn live(machine: &Machine, clock: Instant, key: &Path, public: String) {
     eprintln!("reboot to agent: {:?}", clock.elapsed());
     said(&mut link, &["test", "-e", "/data/seen"]).await;
 }
+
+#[test]
+fn an_agent_that_wants_a_loader_is_refused() {
+    let dynamic = std::env::current_exe().unwrap();
+    let error = super::static_program(&dynamic).unwrap_err();
+    assert!(error.kind == DriverErrorKind::Refused && error.detail.contains("scripts/build-agent"), "{error}");
+}

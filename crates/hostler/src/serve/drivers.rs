@@ -99,10 +99,13 @@ fn accelerator(text: &str) -> Option<(String, String)> {
     (name != "auto").then(|| (name.to_owned(), cpu.to_owned()))
 }
 
-/// The guest agent as packages install it: in the directory of the program.
+/// The guest agent where `scripts/build-agent` leaves it, or as packages install it: in the directory of the program.
+/// The first comes first, because cargo leaves an agent that is not static in the second.
 fn agent_beside_us() -> Option<PathBuf> {
-    let path = std::env::current_exe().ok()?.parent()?.join("hostler-agent");
-    path.is_file().then_some(path)
+    let program = std::env::current_exe().ok()?;
+    let folder = program.parent()?;
+    let built = folder.parent().map(|target| target.join("agent/hostler-agent"));
+    built.into_iter().chain([folder.join("hostler-agent")]).find(|path| path.is_file())
 }
 
 fn find_program(program: &Path) -> Option<PathBuf> {
