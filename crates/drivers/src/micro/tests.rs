@@ -291,5 +291,8 @@ async fn live(machine: &Machine, clock: Instant, key: &Path, public: String) {
 fn an_agent_that_wants_a_loader_is_refused() {
     let dynamic = std::env::current_exe().unwrap();
     let error = super::static_program(&dynamic).unwrap_err();
-    assert!(error.kind == DriverErrorKind::Refused && error.detail.contains("scripts/build-agent"), "{error}");
+    assert!(
+        error.kind == DriverErrorKind::Refused && error.detail.contains("scripts/build-agent"),
+        "{error}"
+    );
 }
