@@ -92,14 +92,15 @@ impl Observer {
         let answers = asked.iter().map(|id| self.local.hypervisor.guest_facts(*id, LISTENING));
         let answers = futures_util::future::join_all(answers).await;
         for (id, answer) in asked.into_iter().zip(answers) {
-            // Those that were silent wait for their next turn behind the others.
             self.unheard.remove(&id);
-            let heard = match answer {
-                Ok(facts) => self.hear(id, facts).await,
-                Err(_) => self.settle_again(id).await,
-            };
-            if let Err(error) = heard {
+            if let Ok(facts) = answer
+                && let Err(error) = self.hear(id, facts).await
+            {
                 tracing::debug!(machine.id = %id, error = error.chain(), "a guest was heard, but not recorded");
+            }
+            // Whoever was silent, or heard at a bad moment, gets another turn.
+            if let Err(error) = self.listen_again(id).await {
+                tracing::debug!(machine.id = %id, error = error.chain(), "a guest is not listened for any more");
             }
         }
     }
@@ -123,7 +124,7 @@ impl Observer {
         Ok(())
     }
 
-    async fn settle_again(&mut self, id: MachineId) -> Result<()> {
+    async fn listen_again(&mut self, id: MachineId) -> Result<()> {
         let machine: Option<Machine> = self.core.find(id.0).await?;
         if machine.is_some_and(|machine| is_unheard(&machine)) {
             self.unheard.insert(id);

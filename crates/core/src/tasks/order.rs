@@ -1,5 +1,6 @@
 //! Ordering work: the row of a new task, and the commit that hands a record over to it.
 
+use super::work::PAYLOAD_VERSION;
 use super::{Task, TaskState, Work};
 use crate::access::Replay;
 use crate::core::{Changes, Core};
@@ -37,7 +38,7 @@ pub(crate) fn ordered<W: Work + Serialize>(core: &Core, order: &Order<'_>, work:
         number: 0,
         rev: 0,
         kind: order.kind.to_owned(),
-        payload_version: 1,
+        payload_version: PAYLOAD_VERSION,
         payload: work.payload()?,
         state: TaskState::Queued,
         step: work.step().to_owned(),

@@ -24,8 +24,15 @@ pub const TASK_KINDS: [&str; 12] = [
     "volume.delete",
 ];
 
+/// Version of the payloads' form that this program writes. Raised when a payload changes in a way that serde's
+/// defaults cannot bridge; [`decode`] then reads both.
+pub(crate) const PAYLOAD_VERSION: u32 = 1;
+
 /// The typed work behind a task's row.
 pub(crate) fn decode(task: &Task) -> Result<Box<dyn Work>> {
+    if task.payload_version > PAYLOAD_VERSION {
+        return Err(Error::internal(format!("task {} was ordered by a newer version of hostler", task.id)));
+    }
     fn typed<W: Work + DeserializeOwned + 'static>(task: &Task) -> Result<Box<dyn Work>> {
         let work: W = serde_json::from_value(task.payload.clone()).map_err(Error::internal)?;
         Ok(Box::new(work))
