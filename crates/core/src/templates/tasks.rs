@@ -71,7 +71,8 @@ enum Stage {
     Image,
 }
 
-/// Removes an image nothing stands on.
+/// Removes an image nothing stands on. Like every removal it cannot be cancelled: what was promised to go, goes. Only a
+/// machine that was being made from it at the very moment of the promise turns it back, as "in use".
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Delete {
     template: TemplateId,
@@ -100,7 +101,7 @@ impl Work for Delete {
     }
 
     fn cancellable(&self) -> bool {
-        self.stage == Stage::Uses
+        false
     }
 
     async fn run(&mut self, context: &StepContext<'_>) -> Result<Step, StepError> {

@@ -1,7 +1,7 @@
 //! What was acknowledged is there, once; what was refused is not.
 
 use super::{Moment, machine};
-use crate::crash::found::Found;
+use crate::crash::found::{Found, Task};
 use crate::crash::history::{Asked, Entry, Kind, Outcome};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -115,8 +115,21 @@ fn deleted(found: &Found, kind: Kind, id: &str, moment: Moment) -> Option<String
         Kind::Volume => found.volumes.iter().find(|volume| volume.id == id)?.state.clone(),
         Kind::Template => found.templates.iter().find(|template| template.id == id)?.state.clone(),
     };
-    let fine = state == "gone" || state == "deleting" && moment != Moment::Rest;
+    let fine = state == "gone"
+        || state == "deleting" && moment != Moment::Rest
+        || found_in_use(found, kind, id, moment);
     (!fine).then(|| format!("the removal of {kind:?} {id} was promised, but it is {state}"))
+}
+
+/// A machine that was made from a template in the moment between the promise and its task keeps the template.
+fn found_in_use(found: &Found, kind: Kind, id: &str, moment: Moment) -> bool {
+    let refused = |task: &Task| {
+        task.subject == id
+            && task.kind == "template.delete"
+            && task.error.as_deref().is_some_and(|error| error.contains("in use"))
+    };
+    // While work goes on only what lives is looked at, and tasks are not.
+    kind == Kind::Template && (matches!(moment, Moment::Work { .. }) || found.tasks.iter().any(refused))
 }
 
 /// One request makes one object at most, and none when it was refused.
