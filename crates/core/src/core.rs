@@ -5,7 +5,7 @@ use crate::events::{Change, NewEvent};
 use crate::ids::{HostId, StorageId};
 use crate::ports::{
     Alteration, Clock, Commit, Committed, DriverError, DriverErrorKind, Hypervisor, Ids, Storage, Store,
-    StoreError,
+    StoreError, Switch,
 };
 use crate::query::{Cursor, Filter, Select};
 use crate::record::{Record, Value};
@@ -53,6 +53,8 @@ pub struct LocalHost {
     pub hypervisor: Arc<dyn Hypervisor>,
     /// Keeps its images and volumes.
     pub storage: Arc<dyn Storage>,
+    /// Makes its networks.
+    pub switch: Arc<dyn Switch>,
 }
 
 /// What core is made of.

@@ -5,6 +5,7 @@ use crate::core::{Core, LocalHost};
 use crate::error::Result;
 use crate::ids::{MachineId, TemplateId, VolumeId};
 use crate::machines::{Life, Machine, Observed, Power};
+use crate::media::Medium;
 use crate::ports::{Sighting, StorageItem};
 use crate::query::Filter;
 use crate::tasks::Task;
@@ -225,6 +226,7 @@ impl Core {
         let here = || Filter::eq("storage", local.storage.id().0);
         let volumes: Vec<Volume> = self.all(here()).await?;
         let templates: Vec<Template> = self.all(here()).await?;
+        let media: Vec<Medium> = self.all(here()).await?;
         for volume in volumes.iter().filter(|volume| volume.state == VolumeState::Present) {
             if !items.contains(&StorageItem::Volume(volume.id)) {
                 let text = format!("the file of volume {} ({}) is missing", volume.name, volume.id);
@@ -246,6 +248,9 @@ impl Core {
             let (what, known) = match item {
                 StorageItem::Volume(id) => (format!("volumes/{id}"), knows_volume(&volumes, id)),
                 StorageItem::Image(id) => (format!("images/{id}"), knows_template(&templates, id)),
+                StorageItem::Medium(id) => {
+                    (format!("media/{id}"), media.iter().any(|medium| medium.id == id))
+                }
             };
             if !known {
                 let text = format!("{what} belongs to no record");

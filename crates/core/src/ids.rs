@@ -48,6 +48,10 @@ ids! {
     TemplateId,
     /// A virtual disk.
     VolumeId,
+    /// An ISO image that can be inserted into machines.
+    MediumId,
+    /// A machine's state at one moment.
+    SnapshotId,
     /// A place where volumes live.
     StorageId,
     /// A layer-2 network.

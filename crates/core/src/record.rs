@@ -18,6 +18,10 @@ pub enum Kind {
     Template,
     /// [`Volume`](crate::volumes::Volume)
     Volume,
+    /// [`Medium`](crate::media::Medium)
+    Medium,
+    /// [`Snapshot`](crate::snapshots::Snapshot)
+    Snapshot,
     /// [`StoragePlace`](crate::volumes::StoragePlace)
     Storage,
     /// [`Network`](crate::networks::Network)
@@ -40,10 +44,12 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in the order tables are made.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::Machine,
         Self::Template,
         Self::Volume,
+        Self::Medium,
+        Self::Snapshot,
         Self::Storage,
         Self::Network,
         Self::Address,
@@ -61,6 +67,8 @@ impl Kind {
             Self::Machine => "machine",
             Self::Template => "template",
             Self::Volume => "volume",
+            Self::Medium => "medium",
+            Self::Snapshot => "snapshot",
             Self::Storage => "storage",
             Self::Network => "network",
             Self::Address => "address",

@@ -11,5 +11,6 @@ mod layout;
 mod lines;
 pub mod local;
 pub mod micro;
+pub mod network;
 pub mod qemu;
 mod spawn;

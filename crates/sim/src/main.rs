@@ -6,7 +6,7 @@ use hostler::serve::DriverFactory;
 use hostler_core::core::LocalHost;
 use hostler_core::doctor::Finding;
 use hostler_core::hosts::Installation;
-use hostler_sim::memory::{SimHypervisor, SimStorage};
+use hostler_sim::memory::{SimHypervisor, SimStorage, SimSwitch};
 use hostler_sim::{Faults, SimConfig};
 use std::path::Path;
 use std::process::ExitCode;
@@ -47,8 +47,10 @@ impl DriverFactory for SimDrivers {
         let faults = Faults::from_config(&sim);
         let hypervisor =
             SimHypervisor::open(installation.host, data_dir, &sim, faults.clone()).map_err(failed)?;
-        let storage = SimStorage::open(installation.storage, data_dir, &sim, faults).map_err(failed)?;
-        Ok(LocalHost { hypervisor: Arc::new(hypervisor), storage: Arc::new(storage) })
+        let storage =
+            SimStorage::open(installation.storage, data_dir, &sim, faults.clone()).map_err(failed)?;
+        let switch = Arc::new(SimSwitch::new(installation.host, faults));
+        Ok(LocalHost { hypervisor: Arc::new(hypervisor), storage: Arc::new(storage), switch })
     }
 }
 

@@ -1,6 +1,6 @@
 //! A whole application for tests: a real store, simulated hosts, a clock that only tests move, seeded ids.
 
-use crate::memory::{SeededIds, SimHypervisor, SimStorage, TestClock};
+use crate::memory::{SeededIds, SimHypervisor, SimStorage, SimSwitch, TestClock};
 use crate::{Faults, SimConfig};
 use anyhow::{Context, Result, bail, ensure};
 use hostler_core::Core;
@@ -42,6 +42,8 @@ pub struct World {
     pub hypervisor: SimHypervisor,
     /// The simulated storage.
     pub storage: SimStorage,
+    /// The simulated switch.
+    pub switch: SimSwitch,
     /// What goes wrong.
     pub faults: Faults,
     /// The first administrator.
@@ -72,7 +74,12 @@ impl World {
         let (config, faults) = (SimConfig::instant(), Faults::none());
         let hypervisor = SimHypervisor::in_memory(found.host, &config, faults.clone());
         let storage = SimStorage::in_memory(found.storage, &config, faults.clone());
-        let host = LocalHost { hypervisor: Arc::new(hypervisor.clone()), storage: Arc::new(storage.clone()) };
+        let switch = SimSwitch::new(found.host, faults.clone());
+        let host = LocalHost {
+            hypervisor: Arc::new(hypervisor.clone()),
+            storage: Arc::new(storage.clone()),
+            switch: Arc::new(switch.clone()),
+        };
         let core = Core::new(Parts {
             store: store.clone(),
             clock: clock.clone(),
@@ -83,7 +90,7 @@ impl World {
         });
         let admin = core.local_administrator().await?;
         let runner = Runner::new(core.clone());
-        Ok(Self { core, clock, hypervisor, storage, faults, admin, runner, store })
+        Ok(Self { core, clock, hypervisor, storage, switch, faults, admin, runner, store })
     }
 
     /// A world with a template named `micro`.

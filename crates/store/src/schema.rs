@@ -133,6 +133,30 @@ pub(crate) fn columns(kind: Kind) -> &'static [Column] {
                 ]
             }
         }
+        Kind::Medium => {
+            &const {
+                [
+                    text("name").group(0),
+                    id("owner").group(0),
+                    id("storage").group(0),
+                    text("state").group(1),
+                    id("task").nullable().group(1),
+                    int("created_at"),
+                ]
+            }
+        }
+        Kind::Snapshot => {
+            &const {
+                [
+                    text("name").group(0),
+                    id("owner").group(0),
+                    id("machine").group(0),
+                    text("state").group(1),
+                    id("task").nullable().group(1),
+                    int("created_at"),
+                ]
+            }
+        }
         Kind::Storage => &const { [text("name").group(0), id("host").group(0), int("created_at")] },
         Kind::Network => &const { [text("name").group(0), id("cluster").group(0), int("created_at")] },
         Kind::Address => {

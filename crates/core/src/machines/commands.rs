@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::hosts::Host;
 use crate::ids::{MachineId, VolumeId};
 use crate::networks::Network;
-use crate::ports::{CommandOutput, Console, DriverErrorKind, GuestCommand, StoreError};
+use crate::ports::{CommandOutput, Console, DriverErrorKind, GuestCommand, IoLimits, StoreError};
 use crate::record::Kind;
 use crate::tasks::{Accepted, Order, Task, ordered};
 use crate::templates::{ImageFormat, Template};
@@ -152,6 +152,7 @@ impl Core {
             vcpus: ask.vcpus.unwrap_or(template.vcpus),
             memory_mib: ask.memory_mib.unwrap_or(template.memory_mib),
             nics: vec![Nic { network: network.id, mac: identity::mac(id, 0), address: None }],
+            medium: None,
             ssh_keys: ask.ssh_keys.iter().map(|key| key.trim().to_owned()).collect(),
             user_data: ask.user_data.clone(),
             life: Life::Creating,
@@ -198,6 +199,7 @@ impl Core {
             template: image_mib.map(|_| template.id),
             machine: Some(machine.id),
             position: 0,
+            limits: IoLimits::default(),
             with_machine: true,
             state: VolumeState::Creating,
             task: machine.task,

@@ -1,7 +1,9 @@
 //! The machine's record and its transitions.
 
 use crate::error::{Error, Result};
-use crate::ids::{AccountId, AddressId, ClusterId, HostId, MachineId, NetworkId, TaskId, TemplateId};
+use crate::ids::{
+    AccountId, AddressId, ClusterId, HostId, MachineId, MediumId, NetworkId, TaskId, TemplateId,
+};
 use crate::ports::{Endpoint, GuestFacts, Sighting};
 use crate::record::{Kind, Record, Value, stamped};
 use crate::time::Timestamp;
@@ -207,6 +209,9 @@ pub struct Machine {
     pub memory_mib: u64,
     /// Network cards in order.
     pub nics: Vec<Nic>,
+    /// What lies in its CD drive.
+    #[serde(default)]
+    pub medium: Option<MediumId>,
     /// Lines for the administrator's `authorized_keys`.
     #[serde(default)]
     pub ssh_keys: Vec<String>,

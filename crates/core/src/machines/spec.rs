@@ -3,8 +3,8 @@
 use super::Machine;
 use crate::core::Core;
 use crate::error::{Error, Result};
-use crate::networks::Network;
-use crate::ports::{Boot, DiskSpec, MachineSpec, NicSpec};
+use crate::networks::{Network, NetworkKind};
+use crate::ports::{Boot, DiskBus, DiskSpec, Link, MachineSpec, NicSpec};
 use crate::query::Filter;
 use crate::templates::{Firmware, Image, Template};
 use crate::volumes::Volume;
@@ -40,7 +40,10 @@ impl Core {
         for (place, nic) in machine.nics.iter().enumerate() {
             let network: Network = self.get(nic.network.0).await?;
             let forward = (place == 0).then_some(SSH_PORT);
-            nics.push(NicSpec { mac: nic.mac.clone(), outbound: network.outbound, forward });
+            let link = match network.kind {
+                NetworkKind::User => Link::User { outbound: network.outbound, forward },
+            };
+            nics.push(NicSpec { mac: nic.mac.clone(), link });
         }
         Ok(MachineSpec {
             id: machine.id,
@@ -50,14 +53,17 @@ impl Core {
             memory_mib: machine.memory_mib,
             template: machine.template,
             boot: boot(image),
-            disks: volumes
-                .iter()
-                .map(|volume| DiskSpec { volume: volume.id, format: volume.format })
-                .collect(),
+            disks: volumes.iter().map(disk).collect(),
             nics,
             seed: if image.cloud_init { Some(self.seed(machine)?) } else { None },
+            medium: machine.medium,
         })
     }
+}
+
+pub(super) fn disk(volume: &Volume) -> DiskSpec {
+    let bus = if volume.position == 0 { DiskBus::Virtio } else { DiskBus::Scsi };
+    DiskSpec { volume: volume.id, format: volume.format, bus, limits: volume.limits }
 }
 
 fn boot(image: &Image) -> Boot {

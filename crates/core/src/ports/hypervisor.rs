@@ -4,8 +4,8 @@
 //! keeps no truth in memory; after a restart it finds its machines again by [`Hypervisor::adopt`]. Verbs on one
 //! machine are never called at the same time (core's task holds the machine); verbs on different machines are.
 
-use super::driver::DriverError;
-use crate::ids::{HostId, MachineId, TemplateId, VolumeId};
+use super::driver::{DriverError, Progress};
+use crate::ids::{HostId, MachineId, MediumId, NetworkId, SnapshotId, TemplateId, VolumeId};
 use crate::machines::Observed;
 use crate::templates::{Firmware, ImageFormat};
 use serde::{Deserialize, Serialize};
@@ -27,6 +27,8 @@ pub struct Capabilities {
     pub console_log: bool,
     /// There is a graphical console.
     pub display: bool,
+    /// Disks, cards, media, CPUs and memory can be changed while a machine runs, and snapshots be taken.
+    pub live: bool,
 }
 
 /// How guest code is run.
@@ -74,6 +76,28 @@ pub enum Boot {
     Firmware(Firmware),
 }
 
+/// How a disk is connected.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DiskBus {
+    /// virtio-blk: the disk a machine boots from. Stays as long as the machine runs.
+    #[default]
+    Virtio,
+    /// virtio-scsi: every other disk. Comes and goes while the machine runs.
+    Scsi,
+}
+
+/// How much a disk may do each second.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IoLimits {
+    /// Reads and writes together; none is without limit.
+    #[serde(default)]
+    pub iops: Option<u64>,
+    /// Bytes read and written together; none is without limit.
+    #[serde(default)]
+    pub bytes: Option<u64>,
+}
+
 /// A disk as a machine sees it, in order of its position.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DiskSpec {
@@ -81,6 +105,47 @@ pub struct DiskSpec {
     pub volume: VolumeId,
     /// Format of the volume's file, from our record.
     pub format: ImageFormat,
+    /// How it is connected.
+    #[serde(default)]
+    pub bus: DiskBus,
+    /// How much it may do.
+    #[serde(default)]
+    pub limits: IoLimits,
+}
+
+impl DiskSpec {
+    /// A virtio disk without limits.
+    pub fn new(volume: VolumeId, format: ImageFormat) -> Self {
+        Self { volume, format, bus: DiskBus::Virtio, limits: IoLimits::default() }
+    }
+}
+
+/// What a network card is plugged into.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "by", rename_all = "snake_case")]
+pub enum Link {
+    /// QEMU's user-mode network.
+    User {
+        /// Whether the guest may reach anything but us.
+        outbound: bool,
+        /// Guest port that a port of the host's loopback is forwarded to (22 for SSH).
+        forward: Option<u16>,
+    },
+    /// A bridge of this host, made by the [`Switch`](super::Switch) before the machine starts.
+    Bridge {
+        /// Which network.
+        network: NetworkId,
+    },
+}
+
+impl Link {
+    /// The guest port that is forwarded, if any is.
+    pub fn forward(&self) -> Option<u16> {
+        match self {
+            Self::User { forward, .. } => *forward,
+            Self::Bridge { .. } => None,
+        }
+    }
 }
 
 /// A network card as a machine sees it, in order of its position.
@@ -88,10 +153,8 @@ pub struct DiskSpec {
 pub struct NicSpec {
     /// Six bytes, lower case, colons.
     pub mac: String,
-    /// Whether the guest may reach anything but us.
-    pub outbound: bool,
-    /// Guest port that a port of the host's loopback is forwarded to (22 for SSH); user networking only.
-    pub forward: Option<u16>,
+    /// What it is plugged into.
+    pub link: Link,
 }
 
 /// Data for cloud-init's NoCloud source, given as a small read-only disk labelled `CIDATA`.
@@ -128,6 +191,20 @@ pub struct MachineSpec {
     pub nics: Vec<NicSpec>,
     /// Its cloud-init data.
     pub seed: Option<Seed>,
+    /// What lies in its CD drive.
+    #[serde(default)]
+    pub medium: Option<MediumId>,
+}
+
+/// A snapshot as drivers need to know it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotSpec {
+    /// The key; the name inside the volumes derives from it.
+    pub id: SnapshotId,
+    /// Whether memory is in it.
+    pub memory: bool,
+    /// The volumes in it; memory is kept in the first.
+    pub volumes: Vec<VolumeId>,
 }
 
 /// Where something listens.
@@ -304,6 +381,57 @@ pub trait Hypervisor: Send + Sync {
 
     /// A connection to a console.
     async fn console(&self, id: MachineId, which: Console) -> Result<tokio::net::UnixStream, DriverError>;
+
+    /// Gives a running machine another disk; returns when the device is there. Success when it has it already.
+    async fn disk_attach(&self, id: MachineId, disk: &DiskSpec) -> Result<(), DriverError>;
+
+    /// Takes a disk from a running machine; returns when the guest has let go of it and its file is closed. Success
+    /// when it is not there; timeout when the guest does not let go.
+    async fn disk_detach(&self, id: MachineId, volume: VolumeId) -> Result<(), DriverError>;
+
+    /// Grows a disk of a running machine, file and device. Success when it has that size; shrinking is refused.
+    async fn disk_grow(&self, id: MachineId, volume: VolumeId, size_mib: u64) -> Result<(), DriverError>;
+
+    /// Sets how much a disk of a running machine may do.
+    async fn disk_limit(&self, id: MachineId, volume: VolumeId, limits: IoLimits) -> Result<(), DriverError>;
+
+    /// Puts a medium into a running machine's drive in place of what is there; none empties the drive. `force` does
+    /// so even when the guest has locked it.
+    async fn medium_change(
+        &self,
+        id: MachineId,
+        medium: Option<MediumId>,
+        force: bool,
+    ) -> Result<(), DriverError>;
+
+    /// Gives a running machine another network card. Success when it has one of this MAC already.
+    async fn nic_attach(&self, id: MachineId, nic: &NicSpec) -> Result<(), DriverError>;
+
+    /// Takes the card of this MAC from a running machine. Success when it is not there.
+    async fn nic_detach(&self, id: MachineId, mac: &str) -> Result<(), DriverError>;
+
+    /// Gives a running machine as many CPUs and as much memory; more only. Refused, with the reason, when that needs
+    /// the machine off. Success when it has them already.
+    async fn resize(&self, id: MachineId, vcpus: u32, memory_mib: u64) -> Result<(), DriverError>;
+
+    /// Takes a snapshot of a machine that has a process. Success when it is there already.
+    async fn snapshot_take(
+        &self,
+        id: MachineId,
+        snapshot: &SnapshotSpec,
+        progress: &Progress,
+    ) -> Result<(), DriverError>;
+
+    /// Takes a machine that has a process back to a snapshot with memory; it runs on from there.
+    async fn snapshot_revert(
+        &self,
+        id: MachineId,
+        snapshot: &SnapshotSpec,
+        progress: &Progress,
+    ) -> Result<(), DriverError>;
+
+    /// Removes a snapshot from a machine that has a process. Success when it is not there.
+    async fn snapshot_remove(&self, id: MachineId, snapshot: &SnapshotSpec) -> Result<(), DriverError>;
 
     /// Hints that a machine changed by itself.
     fn events(&self) -> broadcast::Receiver<HypervisorEvent>;

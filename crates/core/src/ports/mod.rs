@@ -5,12 +5,15 @@ mod driver;
 mod hypervisor;
 mod storage;
 mod store;
+mod switch;
 
 pub use clock::{Clock, Ids};
 pub use driver::{DriverError, DriverErrorKind, Progress};
 pub use hypervisor::{
-    Accelerator, Boot, Capabilities, CommandOutput, Console, DiskSpec, Endpoint, GuestCommand, GuestFacts,
-    HostFacts, Hypervisor, HypervisorEvent, Identity, MachineSpec, NicSpec, Seed, Sighting,
+    Accelerator, Boot, Capabilities, CommandOutput, Console, DiskBus, DiskSpec, Endpoint, GuestCommand,
+    GuestFacts, HostFacts, Hypervisor, HypervisorEvent, Identity, IoLimits, Link, MachineSpec, NicSpec, Seed,
+    Sighting, SnapshotSpec,
 };
-pub use storage::{ImageSource, Storage, StorageFacts, StorageItem, VolumeSpec};
+pub use storage::{ImageSource, MediumFacts, Storage, StorageFacts, StorageItem, VolumeSpec};
 pub use store::{Alteration, Claim, Claimed, Commit, Committed, Fence, Stamp, Store, StoreError, StoreFacts};
+pub use switch::{NetworkSpec, Port, Subnet, Switch, Uplink};

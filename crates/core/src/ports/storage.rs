@@ -3,7 +3,7 @@
 //! Verbs are idempotent and leave nothing half-made: what is unfinished lies under another name until it is whole.
 
 use super::driver::{DriverError, Progress};
-use crate::ids::{StorageId, TemplateId, VolumeId};
+use crate::ids::{MediumId, SnapshotId, StorageId, TemplateId, VolumeId};
 use crate::templates::{Image, ImageFormat};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -59,6 +59,17 @@ pub enum StorageItem {
     Image(TemplateId),
     /// A volume.
     Volume(VolumeId),
+    /// A medium.
+    Medium(MediumId),
+}
+
+/// A medium that was made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MediumFacts {
+    /// Size of its file.
+    pub bytes: u64,
+    /// SHA-256 of its file, hexadecimal.
+    pub digest: String,
 }
 
 /// Keeps images and volumes on one host.
@@ -93,6 +104,26 @@ pub trait Storage: Send + Sync {
 
     /// Removes a volume. Success when it is not there.
     async fn volume_remove(&self, id: VolumeId) -> Result<(), DriverError>;
+
+    /// Takes a snapshot of a volume that no process has open. Success when it is there already.
+    async fn volume_snapshot(&self, id: VolumeId, snapshot: SnapshotId) -> Result<(), DriverError>;
+
+    /// Takes a volume that no process has open back to a snapshot, its size too.
+    async fn volume_revert(&self, id: VolumeId, snapshot: SnapshotId) -> Result<(), DriverError>;
+
+    /// Removes a snapshot from a volume that no process has open. Success when it is not there.
+    async fn volume_snapshot_remove(&self, id: VolumeId, snapshot: SnapshotId) -> Result<(), DriverError>;
+
+    /// Makes a medium durably. Refuses what is no ISO image.
+    async fn medium_make(
+        &self,
+        id: MediumId,
+        source: &ImageSource,
+        progress: &Progress,
+    ) -> Result<MediumFacts, DriverError>;
+
+    /// Removes a medium. Success when it is not there.
+    async fn medium_remove(&self, id: MediumId) -> Result<(), DriverError>;
 
     /// Everything of ours that lies there, for comparing records with reality; unfinished leftovers included.
     async fn items(&self) -> Result<Vec<StorageItem>, DriverError>;

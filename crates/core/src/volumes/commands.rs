@@ -7,7 +7,7 @@ use crate::core::{Attempt, Core, ListAsk, Page, decided};
 use crate::error::{Error, Result};
 use crate::ids::VolumeId;
 use crate::machines::{Life, Machine, Observed};
-use crate::ports::{StorageFacts, StoreError};
+use crate::ports::{IoLimits, StorageFacts, StoreError};
 use crate::record::Kind;
 use crate::tasks::{Accepted, Order, Task, Work, ordered};
 use crate::templates::ImageFormat;
@@ -85,6 +85,7 @@ impl Core {
             template: None,
             machine: None,
             position: 0,
+            limits: IoLimits::default(),
             with_machine: false,
             state: VolumeState::Creating,
             task: None,

@@ -1,6 +1,7 @@
 //! The records of volumes and storages.
 
 use crate::ids::{AccountId, HostId, MachineId, StorageId, TaskId, TemplateId, VolumeId};
+use crate::ports::IoLimits;
 use crate::record::{Kind, Record, Value, stamped};
 use crate::templates::ImageFormat;
 use crate::time::Timestamp;
@@ -57,6 +58,9 @@ pub struct Volume {
     /// Place among that machine's disks; 0 is the one it boots from.
     #[serde(default)]
     pub position: u32,
+    /// How much it may do each second.
+    #[serde(default)]
+    pub limits: IoLimits,
     /// Whether it goes when its machine goes.
     pub with_machine: bool,
     /// Where it is in its life.

@@ -19,9 +19,9 @@ use crate::durable::{
 use crate::layout::{Layout, MAKING, plain_file_name};
 use crate::spawn::resolve_binary;
 use hostler_core::fail::fail_point;
-use hostler_core::ids::{StorageId, TemplateId, VolumeId};
+use hostler_core::ids::{MediumId, SnapshotId, StorageId, TemplateId, VolumeId};
 use hostler_core::ports::{
-    DriverError, ImageSource, Progress, Storage, StorageFacts, StorageItem, VolumeSpec,
+    DriverError, ImageSource, MediumFacts, Progress, Storage, StorageFacts, StorageItem, VolumeSpec,
 };
 use hostler_core::templates::{Image, ImageDisk, ImageFormat};
 use overlay::Backing;
@@ -146,6 +146,31 @@ impl Storage for LocalStorage {
                 .map_err(|error| io_failed("cannot remove the volume", &error))
         })
         .await
+    }
+
+    async fn volume_snapshot(&self, _id: VolumeId, _snapshot: SnapshotId) -> Result<(), DriverError> {
+        Err(DriverError::unsupported("this driver cannot do that yet"))
+    }
+
+    async fn volume_revert(&self, _id: VolumeId, _snapshot: SnapshotId) -> Result<(), DriverError> {
+        Err(DriverError::unsupported("this driver cannot do that yet"))
+    }
+
+    async fn volume_snapshot_remove(&self, _id: VolumeId, _snapshot: SnapshotId) -> Result<(), DriverError> {
+        Err(DriverError::unsupported("this driver cannot do that yet"))
+    }
+
+    async fn medium_make(
+        &self,
+        _id: MediumId,
+        _source: &ImageSource,
+        _progress: &Progress,
+    ) -> Result<MediumFacts, DriverError> {
+        Err(DriverError::unsupported("this driver cannot do that yet"))
+    }
+
+    async fn medium_remove(&self, _id: MediumId) -> Result<(), DriverError> {
+        Err(DriverError::unsupported("this driver cannot do that yet"))
     }
 
     async fn items(&self) -> Result<Vec<StorageItem>, DriverError> {

@@ -6,7 +6,7 @@
 //! Nothing secret goes in at all: arguments can be read by everybody on the host.
 
 use crate::layout::{Layout, plain_file_name};
-use hostler_core::ports::{Boot, DriverError, MachineSpec, NicSpec};
+use hostler_core::ports::{Boot, DriverError, Link, MachineSpec, NicSpec};
 use hostler_core::templates::Firmware;
 use serde_json::json;
 
@@ -188,10 +188,13 @@ fn network_card(
     if !is_mac(&nic.mac) {
         return Err(DriverError::refused(format!("{:?} is not a MAC address", nic.mac)));
     }
+    let Link::User { outbound, forward: guest } = &nic.link else {
+        return Err(DriverError::unsupported("bridges cannot be used yet"));
+    };
     // Without restrict the guest reaches this host's loopback and whatever the host reaches.
-    let restrict = if nic.outbound { "off" } else { "on" };
+    let restrict = if *outbound { "off" } else { "on" };
     let mut netdev = format!("user,id=net{index},ipv6=off,restrict={restrict}");
-    if let (Some(guest), Some(host)) = (nic.forward, forward) {
+    if let (Some(guest), Some(host)) = (guest, forward) {
         netdev.push_str(&format!(",hostfwd=tcp:127.0.0.1:{host}-:{guest}"));
     }
     line.option("-netdev", netdev);
@@ -251,13 +254,17 @@ mod tests {
                 initrd: Some("initrd".into()),
                 command_line: "console=ttyS0 a=b,c".into(),
             },
-            disks: vec![DiskSpec { volume: VolumeId(Uuid::from_u128(3)), format: ImageFormat::Qcow2 }],
-            nics: vec![NicSpec { mac: "52:54:00:00:00:01".into(), outbound: false, forward: Some(22) }],
+            disks: vec![DiskSpec::new(VolumeId(Uuid::from_u128(3)), ImageFormat::Qcow2)],
+            nics: vec![NicSpec {
+                mac: "52:54:00:00:00:01".into(),
+                link: Link::User { outbound: false, forward: Some(22) },
+            }],
             seed: Some(Seed {
                 user_data: "secret".into(),
                 meta_data: "secret".into(),
                 network_config: Some("secret".into()),
             }),
+            medium: None,
         }
     }
 
@@ -319,8 +326,7 @@ mod tests {
     fn firmware_boots_the_first_disk_and_outbound_lifts_the_restriction() {
         let mut spec = spec();
         spec.boot = Boot::Firmware(Firmware::Bios);
-        spec.nics[0].outbound = true;
-        spec.nics[0].forward = None;
+        spec.nics[0].link = Link::User { outbound: true, forward: None };
         let joined = line(&spec).unwrap().join(" ");
         assert!(joined.contains("serial=disk0,bootindex=1"));
         assert!(joined.contains("restrict=off -device"));

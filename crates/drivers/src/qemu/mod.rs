@@ -29,10 +29,11 @@ use crate::guest::AgentLink;
 use crate::layout::Layout;
 use crate::spawn::resolve_binary;
 use command_line::{AGENT_SOCKET, GUEST_AGENT_SOCKET, SERIAL_SOCKET, VNC_SOCKET};
-use hostler_core::ids::{HostId, MachineId};
+use hostler_core::ids::{HostId, MachineId, MediumId, VolumeId};
 use hostler_core::ports::{
-    Capabilities, CommandOutput, Console, DriverError, DriverErrorKind, GuestCommand, GuestFacts, HostFacts,
-    Hypervisor, HypervisorEvent, Identity, MachineSpec, Sighting,
+    Capabilities, CommandOutput, Console, DiskSpec, DriverError, DriverErrorKind, GuestCommand, GuestFacts,
+    HostFacts, Hypervisor, HypervisorEvent, Identity, IoLimits, MachineSpec, NicSpec, Progress, Sighting,
+    SnapshotSpec,
 };
 use probe::Probed;
 use process::Process;
@@ -225,7 +226,14 @@ impl Hypervisor for QemuHypervisor {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { driver: "qemu".into(), pause: true, agent: true, console_log: true, display: true }
+        Capabilities {
+            driver: "qemu".into(),
+            pause: true,
+            agent: true,
+            console_log: true,
+            display: true,
+            live: false,
+        }
     }
 
     async fn facts(&self, refresh: bool) -> Result<HostFacts, DriverError> {
@@ -314,6 +322,70 @@ impl Hypervisor for QemuHypervisor {
         let failed = |error: &std::io::Error| io_failed("cannot open the console", error);
         let socket = running.home.socket(name).map_err(|error| failed(&error))?;
         UnixStream::connect(&socket.path).await.map_err(|error| failed(&error))
+    }
+
+    async fn disk_attach(&self, _id: MachineId, _disk: &DiskSpec) -> Result<(), DriverError> {
+        Err(DriverError::unsupported("this driver cannot do that yet"))
+    }
+
+    async fn disk_detach(&self, _id: MachineId, _volume: VolumeId) -> Result<(), DriverError> {
+        Err(DriverError::unsupported("this driver cannot do that yet"))
+    }
+
+    async fn disk_grow(&self, _id: MachineId, _volume: VolumeId, _size_mib: u64) -> Result<(), DriverError> {
+        Err(DriverError::unsupported("this driver cannot do that yet"))
+    }
+
+    async fn disk_limit(
+        &self,
+        _id: MachineId,
+        _volume: VolumeId,
+        _limits: IoLimits,
+    ) -> Result<(), DriverError> {
+        Err(DriverError::unsupported("this driver cannot do that yet"))
+    }
+
+    async fn medium_change(
+        &self,
+        _id: MachineId,
+        _medium: Option<MediumId>,
+        _force: bool,
+    ) -> Result<(), DriverError> {
+        Err(DriverError::unsupported("this driver cannot do that yet"))
+    }
+
+    async fn nic_attach(&self, _id: MachineId, _nic: &NicSpec) -> Result<(), DriverError> {
+        Err(DriverError::unsupported("this driver cannot do that yet"))
+    }
+
+    async fn nic_detach(&self, _id: MachineId, _mac: &str) -> Result<(), DriverError> {
+        Err(DriverError::unsupported("this driver cannot do that yet"))
+    }
+
+    async fn resize(&self, _id: MachineId, _vcpus: u32, _memory_mib: u64) -> Result<(), DriverError> {
+        Err(DriverError::unsupported("this driver cannot do that yet"))
+    }
+
+    async fn snapshot_take(
+        &self,
+        _id: MachineId,
+        _snapshot: &SnapshotSpec,
+        _progress: &Progress,
+    ) -> Result<(), DriverError> {
+        Err(DriverError::unsupported("this driver cannot do that yet"))
+    }
+
+    async fn snapshot_revert(
+        &self,
+        _id: MachineId,
+        _snapshot: &SnapshotSpec,
+        _progress: &Progress,
+    ) -> Result<(), DriverError> {
+        Err(DriverError::unsupported("this driver cannot do that yet"))
+    }
+
+    async fn snapshot_remove(&self, _id: MachineId, _snapshot: &SnapshotSpec) -> Result<(), DriverError> {
+        Err(DriverError::unsupported("this driver cannot do that yet"))
     }
 
     fn events(&self) -> broadcast::Receiver<HypervisorEvent> {

@@ -142,7 +142,7 @@ impl Driver {
             Err(io::Error::from(io::ErrorKind::AddrInUse))
         };
         let ports: io::Result<Vec<_>> =
-            spec.nics.iter().map(|nic| nic.forward.map(&mut free).transpose()).collect();
+            spec.nics.iter().map(|nic| nic.link.forward().map(&mut free).transpose()).collect();
         ports.map_err(|error| {
             DriverError::new(DriverErrorKind::Exhausted, format!("no free port for forwarding: {error}"))
         })

@@ -73,6 +73,7 @@ pub(crate) fn empty_machine(generation: u64) -> MachineSpec {
         disks: Vec::new(),
         nics: Vec::new(),
         seed: None,
+        medium: None,
     }
 }
 

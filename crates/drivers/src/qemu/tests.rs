@@ -6,7 +6,7 @@ use super::test_world::{World, empty_machine, end};
 use super::*;
 use hostler_core::ids::VolumeId;
 use hostler_core::machines::Observed;
-use hostler_core::ports::{DiskSpec, NicSpec};
+use hostler_core::ports::{DiskSpec, Link, NicSpec};
 use hostler_core::templates::ImageFormat;
 use std::collections::BTreeSet;
 use tokio::io::AsyncReadExt;
@@ -30,7 +30,7 @@ fn machine_with(world: &World, code: &[u8]) -> MachineSpec {
     let volumes = world.directory.path().join("volumes");
     std::fs::create_dir_all(&volumes).unwrap();
     std::fs::write(volumes.join(format!("{volume}.raw")), disk).unwrap();
-    spec.disks = vec![DiskSpec { volume, format: ImageFormat::Raw }];
+    spec.disks = vec![DiskSpec::new(volume, ImageFormat::Raw)];
     spec
 }
 
@@ -109,7 +109,7 @@ async fn a_process_that_dies_at_start_has_last_words() {
     let Some(world) = World::new() else { return };
     let hypervisor = world.hypervisor();
     let mut spec = empty_machine(1);
-    spec.disks = vec![DiskSpec { volume: VolumeId(Uuid::from_u128(9)), format: ImageFormat::Qcow2 }];
+    spec.disks = vec![DiskSpec::new(VolumeId(Uuid::from_u128(9)), ImageFormat::Qcow2)];
     let error = hypervisor.start(&spec).await.unwrap_err();
     assert!(error.detail.contains("No such file"), "{error}");
     assert!(world.processes().is_empty());
@@ -125,7 +125,7 @@ async fn ten_start_at_once_each_with_a_port_of_its_own() {
     let specs: Vec<MachineSpec> = (1..=10)
         .map(|number| {
             let mac = format!("52:54:00:00:00:{number:02x}");
-            let nics = vec![NicSpec { mac, outbound: false, forward: Some(22) }];
+            let nics = vec![NicSpec { mac, link: Link::User { outbound: false, forward: Some(22) } }];
             MachineSpec { nics, ..empty_machine(1) }
         })
         .collect();

@@ -6,6 +6,7 @@ use hostler_core::core::LocalHost;
 use hostler_core::doctor::Finding;
 use hostler_core::hosts::Installation;
 use hostler_drivers::local::{LocalStorage, LocalStorageConfig};
+use hostler_drivers::network::LinuxSwitch;
 use hostler_drivers::qemu::{QemuConfig, QemuHypervisor};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -85,7 +86,8 @@ impl DriverFactory for RealDrivers {
             qemu_img,
             agent: agent.or_else(agent_beside_us),
         });
-        Ok(LocalHost { hypervisor: Arc::new(hypervisor), storage: Arc::new(storage) })
+        let switch = Arc::new(LinuxSwitch::new(installation.host));
+        Ok(LocalHost { hypervisor: Arc::new(hypervisor), storage: Arc::new(storage), switch })
     }
 }
 

@@ -33,7 +33,7 @@ pub(super) struct Entry {
 impl Entry {
     /// A machine that has just been started; `before` is what was left of its last start.
     pub(super) fn started(host: HostId, spec: &MachineSpec, before: Option<&Self>) -> Self {
-        let forwarded = spec.nics.iter().any(|nic| nic.forward.is_some());
+        let forwarded = spec.nics.iter().any(|nic| nic.link.forward().is_some());
         let mut addresses = before.map(|before| before.addresses.clone()).unwrap_or_default();
         if addresses.is_empty() && !spec.nics.is_empty() {
             // What user networking's DHCP gives to everyone.

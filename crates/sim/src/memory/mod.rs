@@ -13,11 +13,13 @@ mod hypervisor;
 mod ids;
 mod journal;
 mod storage;
+mod switch;
 
 pub use clock::TestClock;
 pub use hypervisor::SimHypervisor;
 pub use ids::SeededIds;
 pub use storage::SimStorage;
+pub use switch::SimSwitch;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;

@@ -5,9 +5,9 @@ use super::{lock, pass};
 use crate::chance::Chance;
 use crate::config::SimConfig;
 use crate::faults::{Faults, Verb};
-use hostler_core::ids::{StorageId, TemplateId, VolumeId};
+use hostler_core::ids::{MediumId, SnapshotId, StorageId, TemplateId, VolumeId};
 use hostler_core::ports::{
-    DriverError, ImageSource, Progress, Storage, StorageFacts, StorageItem, VolumeSpec,
+    DriverError, ImageSource, MediumFacts, Progress, Storage, StorageFacts, StorageItem, VolumeSpec,
 };
 use hostler_core::templates::{Image, ImageDisk, ImageFormat};
 use serde::{Deserialize, Serialize};
@@ -238,6 +238,40 @@ impl Storage for SimStorage {
             lock(&self.0.kept).volumes.remove(&id);
         }
         self.0.faults.after(Verb::VolumeRemove)
+    }
+
+    async fn volume_snapshot(&self, id: VolumeId, _snapshot: SnapshotId) -> Result<(), DriverError> {
+        self.0.faults.before(Verb::VolumeSnapshot).await?;
+        self.volume(id).ok_or_else(|| gone(id))?;
+        self.0.faults.after(Verb::VolumeSnapshot)
+    }
+
+    async fn volume_revert(&self, id: VolumeId, _snapshot: SnapshotId) -> Result<(), DriverError> {
+        self.0.faults.before(Verb::VolumeRevert).await?;
+        self.volume(id).ok_or_else(|| gone(id))?;
+        self.0.faults.after(Verb::VolumeRevert)
+    }
+
+    async fn volume_snapshot_remove(&self, id: VolumeId, _snapshot: SnapshotId) -> Result<(), DriverError> {
+        self.0.faults.before(Verb::VolumeSnapshotRemove).await?;
+        self.volume(id).ok_or_else(|| gone(id))?;
+        self.0.faults.after(Verb::VolumeSnapshotRemove)
+    }
+
+    async fn medium_make(
+        &self,
+        _id: MediumId,
+        _source: &ImageSource,
+        _progress: &Progress,
+    ) -> Result<MediumFacts, DriverError> {
+        self.0.faults.before(Verb::MediumMake).await?;
+        self.0.faults.after(Verb::MediumMake)?;
+        Ok(MediumFacts { bytes: MIB, digest: digest(1) })
+    }
+
+    async fn medium_remove(&self, _id: MediumId) -> Result<(), DriverError> {
+        self.0.faults.before(Verb::MediumRemove).await?;
+        self.0.faults.after(Verb::MediumRemove)
     }
 
     async fn items(&self) -> Result<Vec<StorageItem>, DriverError> {

@@ -25,7 +25,10 @@ const EVENTS: usize = 4096;
 const BUSY: Duration = Duration::from_secs(5);
 
 /// The migrations this program knows: number and text, in order, never changed once released.
-const MIGRATIONS: [(i64, &str); 1] = [(1, include_str!("../../migrations/sqlite/0001_records.sql"))];
+const MIGRATIONS: [(i64, &str); 2] = [
+    (1, include_str!("../../migrations/sqlite/0001_records.sql")),
+    (2, include_str!("../../migrations/sqlite/0002_media_and_snapshots.sql")),
+];
 
 /// Why the database cannot be opened.
 #[derive(Debug, thiserror::Error)]

@@ -8,7 +8,7 @@ use hostler_core::hosts::Host;
 use hostler_core::ids::{MachineId, NetworkId, VolumeId};
 use hostler_core::machines::{Life, Machine, Nic, Observation, Observed, Power};
 use hostler_core::networks::Network;
-use hostler_core::ports::{Alteration, Commit, GuestFacts, Store};
+use hostler_core::ports::{Alteration, Commit, GuestFacts, IoLimits, Store};
 use hostler_core::query::{Filter, Select};
 use hostler_core::record::Record;
 use hostler_core::templates::{ImageFormat, Template};
@@ -117,6 +117,7 @@ impl Pattern {
                 mac: format!("52:54:00:{a:02x}:{b:02x}:{c:02x}"),
                 address: None,
             }],
+            medium: None,
             ssh_keys: vec![format!("ssh-ed25519 {} someone@example.org", "A".repeat(68))],
             user_data: None,
             life: Life::Present,
@@ -145,6 +146,7 @@ impl Pattern {
             template: Some(machine.template),
             machine: Some(machine.id),
             position: 0,
+            limits: IoLimits::default(),
             with_machine: true,
             state: VolumeState::Present,
             task: None,

@@ -12,11 +12,12 @@ use super::journal::Journal;
 use super::{console, guest, lock, pass};
 use crate::config::SimConfig;
 use crate::faults::{Faults, Verb};
-use hostler_core::ids::{HostId, MachineId};
+use hostler_core::ids::{HostId, MachineId, MediumId, VolumeId};
 use hostler_core::machines::Observed;
 use hostler_core::ports::{
-    Accelerator, Capabilities, CommandOutput, Console, DriverError, DriverErrorKind, GuestCommand,
-    GuestFacts, HostFacts, Hypervisor, HypervisorEvent, Identity, MachineSpec, Sighting,
+    Accelerator, Capabilities, CommandOutput, Console, DiskSpec, DriverError, DriverErrorKind, GuestCommand,
+    GuestFacts, HostFacts, Hypervisor, HypervisorEvent, Identity, IoLimits, MachineSpec, NicSpec, Progress,
+    Sighting, SnapshotSpec,
 };
 use std::fmt;
 use std::path::Path;
@@ -92,6 +93,16 @@ impl SimHypervisor {
         sighting
     }
 
+    /// A verb that needs the machine to be up, and leaves no trace in this world.
+    async fn on(&self, verb: Verb, id: MachineId) -> Result<(), DriverError> {
+        self.faults.before(verb).await?;
+        let machine = self.fleet.get(id)?;
+        if !lock(&machine).is_up() {
+            return Err(DriverError::refused(format!("machine {id} is off")));
+        }
+        self.faults.after(verb)
+    }
+
     /// Returns the machine once its agent answers.
     async fn until_agent(&self, id: MachineId, patience: Duration) -> Result<Arc<Mutex<Live>>, DriverError> {
         let mut left = patience;
@@ -134,7 +145,14 @@ impl Hypervisor for SimHypervisor {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { driver: "sim".to_owned(), pause: true, agent: true, console_log: true, display: true }
+        Capabilities {
+            driver: "sim".to_owned(),
+            pause: true,
+            agent: true,
+            console_log: true,
+            display: true,
+            live: true,
+        }
     }
 
     async fn facts(&self, _refresh: bool) -> Result<HostFacts, DriverError> {
@@ -323,6 +341,70 @@ impl Hypervisor for SimHypervisor {
             }
         }));
         Ok(near)
+    }
+
+    async fn disk_attach(&self, id: MachineId, _disk: &DiskSpec) -> Result<(), DriverError> {
+        self.on(Verb::DiskAttach, id).await
+    }
+
+    async fn disk_detach(&self, id: MachineId, _volume: VolumeId) -> Result<(), DriverError> {
+        self.on(Verb::DiskDetach, id).await
+    }
+
+    async fn disk_grow(&self, id: MachineId, _volume: VolumeId, _size_mib: u64) -> Result<(), DriverError> {
+        self.on(Verb::DiskGrow, id).await
+    }
+
+    async fn disk_limit(
+        &self,
+        id: MachineId,
+        _volume: VolumeId,
+        _limits: IoLimits,
+    ) -> Result<(), DriverError> {
+        self.on(Verb::DiskLimit, id).await
+    }
+
+    async fn medium_change(
+        &self,
+        id: MachineId,
+        _medium: Option<MediumId>,
+        _force: bool,
+    ) -> Result<(), DriverError> {
+        self.on(Verb::MediumChange, id).await
+    }
+
+    async fn nic_attach(&self, id: MachineId, _nic: &NicSpec) -> Result<(), DriverError> {
+        self.on(Verb::NicAttach, id).await
+    }
+
+    async fn nic_detach(&self, id: MachineId, _mac: &str) -> Result<(), DriverError> {
+        self.on(Verb::NicDetach, id).await
+    }
+
+    async fn resize(&self, id: MachineId, _vcpus: u32, _memory_mib: u64) -> Result<(), DriverError> {
+        self.on(Verb::Resize, id).await
+    }
+
+    async fn snapshot_take(
+        &self,
+        id: MachineId,
+        _snapshot: &SnapshotSpec,
+        _progress: &Progress,
+    ) -> Result<(), DriverError> {
+        self.on(Verb::SnapshotTake, id).await
+    }
+
+    async fn snapshot_revert(
+        &self,
+        id: MachineId,
+        _snapshot: &SnapshotSpec,
+        _progress: &Progress,
+    ) -> Result<(), DriverError> {
+        self.on(Verb::SnapshotRevert, id).await
+    }
+
+    async fn snapshot_remove(&self, id: MachineId, _snapshot: &SnapshotSpec) -> Result<(), DriverError> {
+        self.on(Verb::SnapshotRemove, id).await
     }
 
     fn events(&self) -> broadcast::Receiver<HypervisorEvent> {

@@ -5,7 +5,7 @@ use crate::memory::SeededIds;
 use hostler_core::ids::{HostId, MachineId};
 use hostler_core::machines::Observed;
 use hostler_core::ports::{
-    Boot, Console, DriverError, DriverErrorKind, GuestCommand, Hypervisor, Identity, Ids, MachineSpec,
+    Boot, Console, DriverError, DriverErrorKind, GuestCommand, Hypervisor, Identity, Ids, Link, MachineSpec,
     NicSpec,
 };
 use hostler_core::templates::Firmware;
@@ -28,8 +28,12 @@ fn spec(id: MachineId, generation: u64) -> MachineSpec {
         template: Uuid::from_u128(2).into(),
         boot: Boot::Firmware(Firmware::Bios),
         disks: Vec::new(),
-        nics: vec![NicSpec { mac: "52:54:00:00:00:01".to_owned(), outbound: false, forward: Some(22) }],
+        nics: vec![NicSpec {
+            mac: "52:54:00:00:00:01".to_owned(),
+            link: Link::User { outbound: false, forward: Some(22) },
+        }],
         seed: None,
+        medium: None,
     }
 }
 
