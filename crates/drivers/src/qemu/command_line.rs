@@ -265,6 +265,7 @@ mod tests {
                 network_config: Some("secret".into()),
             }),
             medium: None,
+            snapshot: None,
         }
     }
 
