@@ -103,7 +103,8 @@ async fn stage(scene: Scene) -> Result<World> {
             core.machine_create(admin, &World::machine("m"), None).await?;
         }
         Scene::VolumeDelete => {
-            core.volume_create(admin, &VolumeAsk { name: "v".into(), size_mib: 8 }, None).await?;
+            core.volume_create(admin, &VolumeAsk { name: "v".into(), size_mib: 8, storage: None }, None)
+                .await?;
         }
         _ => {}
     }
@@ -154,13 +155,15 @@ async fn ask(world: &World, scene: Scene) -> Result<()> {
                 vcpus: 1,
                 memory_mib: 128,
                 disk_mib: 0,
+                storage: None,
             };
             ask.description.push_str("a second one");
             core.template_make(admin, &ask, None).await?;
         }
         Scene::TemplateDelete => drop(core.template_delete(admin, "micro").await?),
         Scene::VolumeCreate => {
-            core.volume_create(admin, &VolumeAsk { name: "v".into(), size_mib: 8 }, None).await?;
+            core.volume_create(admin, &VolumeAsk { name: "v".into(), size_mib: 8, storage: None }, None)
+                .await?;
         }
         Scene::VolumeDelete => drop(core.volume_delete(admin, "1").await?),
         Scene::SnapshotTake(then) => {
