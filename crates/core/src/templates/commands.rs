@@ -108,7 +108,7 @@ impl Core {
 
     fn check_source(&self, source: &ImageSource, storage: &StoragePlace) -> Result<()> {
         match source {
-            ImageSource::Recipe { recipe } => {
+            ImageSource::Recipe { recipe, .. } => {
                 let known = self.storage(storage.id)?.storage.recipes();
                 if known.contains(recipe) {
                     return Ok(());
