@@ -11,12 +11,16 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// What micro cannot do without, in the order of loading: the channel to us first.
-const WANTED: [&str; 8] = [
+const WANTED: [&str; 12] = [
     "virtio_pci",
     "virtio_console",
     "virtio_rng",
     "virtio_net",
     "virtio_blk",
+    "virtio_scsi",
+    "sd_mod",
+    "sr_mod",
+    "isofs",
     "virtio_balloon",
     "button",
     "evdev",

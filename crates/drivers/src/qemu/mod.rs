@@ -9,6 +9,7 @@
 mod command_line;
 mod find;
 mod guest_agent;
+mod names;
 mod probe;
 mod probe_rom;
 mod process;
@@ -435,20 +436,27 @@ fn host_facts(driver: &Driver, probed: Option<&Probed>, mut problems: Vec<String
         "QEMU runs under this server's own user, so all machines of this host are one trust domain."
             .to_owned(),
     );
-    let system = rustix::system::sysinfo();
-    let memory = u128::from(system.totalram) * u128::from(system.mem_unit);
     let uname = rustix::system::uname();
     let kernel = || format!("{} {}", uname.release().to_string_lossy(), uname.machine().to_string_lossy());
     tracing::debug!(host = %driver.config.host, ?accelerator, "facts of the host");
     HostFacts {
         version: probed.map(|probed| probed.version().to_owned()).unwrap_or_default(),
         accelerator,
-        cpus: std::thread::available_parallelism()
-            .map_or(1, |cpus| u32::try_from(cpus.get()).unwrap_or(u32::MAX)),
-        memory_mib: u64::try_from(memory >> 20).unwrap_or(u64::MAX),
+        cpus: host_cpus(),
+        memory_mib: host_memory_mib(),
         kernel: probed.map_or_else(kernel, |probed| probed.kernel().to_owned()),
         problems,
     }
+}
+
+fn host_cpus() -> u32 {
+    std::thread::available_parallelism().map_or(1, |cpus| u32::try_from(cpus.get()).unwrap_or(u32::MAX))
+}
+
+fn host_memory_mib() -> u64 {
+    let system = rustix::system::sysinfo();
+    let bytes = u128::from(system.totalram) * u128::from(system.mem_unit);
+    u64::try_from(bytes >> 20).unwrap_or(u64::MAX)
 }
 
 fn is_too_old(version: &str) -> bool {
