@@ -11,6 +11,7 @@ use hostler_core::ids::MediumId;
 use hostler_core::ports::{Boot, DiskBus, DiskSpec, DriverError, IoLimits, Link, MachineSpec, NicSpec};
 use hostler_core::templates::Firmware;
 use serde_json::{Value, json};
+use std::os::fd::RawFd;
 
 /// Names within the machine's directory.
 pub(super) const QMP_SOCKET: &str = "qmp.sock";
@@ -59,12 +60,21 @@ pub(super) struct Platform<'a> {
     pub(super) host_memory_mib: u64,
 }
 
-/// The arguments, without the program's name. `forwards` has a loopback port for each card that forwards one.
+/// Where the host's end of a network card is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wire {
+    /// In QEMU's own network, with the loopback port that is forwarded, if one is.
+    User(Option<u16>),
+    /// A tap, as a descriptor that the process inherits.
+    Tap(RawFd),
+}
+
+/// The arguments, without the program's name. `wires` has the host's end of each card.
 pub(super) fn command_line(
     spec: &MachineSpec,
     platform: Platform<'_>,
     layout: &Layout,
-    forwards: &[Option<u16>],
+    wires: &[Wire],
 ) -> Result<Vec<String>, DriverError> {
     let mut line = Line::default();
     foundation(&mut line, spec, platform)?;
@@ -76,7 +86,7 @@ pub(super) fn command_line(
         return Err(DriverError::refused("a machine can have 8 network cards at most"));
     }
     for (index, nic) in spec.nics.iter().enumerate() {
-        network_card(&mut line, index, nic, forwards.get(index).copied().flatten())?;
+        network_card(&mut line, index, nic, wires.get(index).copied())?;
     }
     Ok(line.0)
 }
@@ -266,25 +276,16 @@ fn drive(line: &mut Line, spec: &MachineSpec, layout: &Layout) -> Result<(), Dri
     Ok(())
 }
 
-fn network_card(
-    line: &mut Line,
-    index: usize,
-    nic: &NicSpec,
-    forward: Option<u16>,
-) -> Result<(), DriverError> {
+fn network_card(line: &mut Line, index: usize, nic: &NicSpec, wire: Option<Wire>) -> Result<(), DriverError> {
     if !is_mac(&nic.mac) {
         return Err(DriverError::refused(format!("{:?} is not a MAC address", nic.mac)));
     }
-    let Link::User { outbound, forward: guest } = &nic.link else {
-        return Err(DriverError::unsupported("bridges cannot be used yet"));
-    };
-    // Without restrict the guest reaches this host's loopback and whatever the host reaches.
-    let restrict = if *outbound { "off" } else { "on" };
     let NicNames { device, netdev: id } = NicNames::of(&nic.mac);
-    let mut netdev = format!("user,id={id},ipv6=off,restrict={restrict}");
-    if let (Some(guest), Some(host)) = (guest, forward) {
-        netdev.push_str(&format!(",hostfwd=tcp:127.0.0.1:{host}-:{guest}"));
-    }
+    let netdev = match (&nic.link, wire) {
+        (Link::User { outbound, forward }, Some(Wire::User(port))) => user(&id, *outbound, *forward, port),
+        (Link::Bridge { .. }, Some(Wire::Tap(descriptor))) => format!("tap,id={id},fd={descriptor}"),
+        _ => return Err(DriverError::internal(format!("the card {} has no wire of its kind", nic.mac))),
+    };
     line.option("-netdev", netdev);
     line.option(
         "-device",
@@ -296,6 +297,16 @@ fn network_card(
         ),
     );
     Ok(())
+}
+
+fn user(id: &str, outbound: bool, guest: Option<u16>, host: Option<u16>) -> String {
+    // Without restrict the guest reaches this host's loopback and whatever the host reaches.
+    let restrict = if outbound { "off" } else { "on" };
+    let mut netdev = format!("user,id={id},ipv6=off,restrict={restrict}");
+    if let (Some(guest), Some(host)) = (guest, host) {
+        netdev.push_str(&format!(",hostfwd=tcp:127.0.0.1:{host}-:{guest}"));
+    }
+    netdev
 }
 
 pub(super) fn is_mac(text: &str) -> bool {
@@ -358,11 +369,12 @@ mod tests {
                 network_config: Some("secret".into()),
             }),
             medium: None,
+            snapshot: None,
         }
     }
 
     fn line(spec: &MachineSpec) -> Result<Vec<String>, DriverError> {
-        command_line(spec, PLATFORM, &Layout::new(Path::new("/data,dir")), &[Some(40001)])
+        command_line(spec, PLATFORM, &Layout::new(Path::new("/data,dir")), &[Wire::User(Some(40001))])
     }
 
     #[test]
@@ -472,6 +484,21 @@ mod tests {
         let command_line = "a swiotlb=noforce b".into();
         spec.boot = Boot::Kernel { kernel: "vmlinux".into(), initrd: None, command_line };
         assert_eq!(said(&spec, 4000), "size=128M,slots=16,maxmem=1024M");
+    }
+
+    #[test]
+    fn a_card_on_a_bridge_gets_its_tap_as_a_descriptor() {
+        let mut spec = spec();
+        let network = hostler_core::ids::NetworkId(Uuid::from_u128(4));
+        spec.nics[0].link = Link::Bridge { network, bridge: "br0".into(), address: None };
+        let layout = Layout::new(Path::new("/data"));
+        let joined = command_line(&spec, PLATFORM, &layout, &[Wire::Tap(17)]).unwrap().join(" ");
+        assert!(
+            joined.contains(
+                "-netdev tap,id=net-525400000001,fd=17 -device virtio-net-pci,id=nic-525400000001,"
+            )
+        );
+        assert!(line(&spec).is_err(), "a bridge is never replaced by another kind of network");
     }
 
     #[test]

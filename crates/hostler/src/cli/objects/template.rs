@@ -88,6 +88,9 @@ struct Defaults {
     /// Disk of its machines [default: the image's size]
     #[arg(long, value_name = "SIZE", value_parser = units::parse_mib)]
     disk: Option<u64>,
+    /// Storage that its image shall lie on; its machines run on that host [default: that of the host that is asked]
+    #[arg(long)]
+    storage: Option<String>,
 }
 
 /// Formats of disk images.
@@ -163,6 +166,7 @@ async fn make(
         vcpus: defaults.vcpus,
         memory_mib: defaults.memory,
         disk_mib: defaults.disk.unwrap_or(0),
+        storage: defaults.storage,
     };
     let accepted: Accepted<Template> = session.client.post(&["templates"], &ask).await?;
     if finish(&session.client, accepted.task.clone(), wait).await? {
