@@ -9,6 +9,7 @@
 mod command_line;
 mod find;
 mod guest_agent;
+mod live;
 mod names;
 mod probe;
 mod probe_rom;
@@ -233,7 +234,7 @@ impl Hypervisor for QemuHypervisor {
             agent: true,
             console_log: true,
             display: true,
-            live: false,
+            live: true,
         }
     }
 
@@ -325,46 +326,41 @@ impl Hypervisor for QemuHypervisor {
         UnixStream::connect(&socket.path).await.map_err(|error| failed(&error))
     }
 
-    async fn disk_attach(&self, _id: MachineId, _disk: &DiskSpec) -> Result<(), DriverError> {
-        Err(DriverError::unsupported("this driver cannot do that yet"))
+    async fn disk_attach(&self, id: MachineId, disk: &DiskSpec) -> Result<(), DriverError> {
+        self.driver.disk_attach(id, disk).await
     }
 
-    async fn disk_detach(&self, _id: MachineId, _volume: VolumeId) -> Result<(), DriverError> {
-        Err(DriverError::unsupported("this driver cannot do that yet"))
+    async fn disk_detach(&self, id: MachineId, volume: VolumeId) -> Result<(), DriverError> {
+        self.driver.disk_detach(id, volume).await
     }
 
-    async fn disk_grow(&self, _id: MachineId, _volume: VolumeId, _size_mib: u64) -> Result<(), DriverError> {
-        Err(DriverError::unsupported("this driver cannot do that yet"))
+    async fn disk_grow(&self, id: MachineId, volume: VolumeId, size_mib: u64) -> Result<(), DriverError> {
+        self.driver.disk_grow(id, volume, size_mib).await
     }
 
-    async fn disk_limit(
-        &self,
-        _id: MachineId,
-        _volume: VolumeId,
-        _limits: IoLimits,
-    ) -> Result<(), DriverError> {
-        Err(DriverError::unsupported("this driver cannot do that yet"))
+    async fn disk_limit(&self, id: MachineId, volume: VolumeId, limits: IoLimits) -> Result<(), DriverError> {
+        self.driver.disk_limit(id, volume, limits).await
     }
 
     async fn medium_change(
         &self,
-        _id: MachineId,
-        _medium: Option<MediumId>,
-        _force: bool,
+        id: MachineId,
+        medium: Option<MediumId>,
+        force: bool,
     ) -> Result<(), DriverError> {
-        Err(DriverError::unsupported("this driver cannot do that yet"))
+        self.driver.medium_change(id, medium, force).await
     }
 
-    async fn nic_attach(&self, _id: MachineId, _nic: &NicSpec) -> Result<(), DriverError> {
-        Err(DriverError::unsupported("this driver cannot do that yet"))
+    async fn nic_attach(&self, id: MachineId, nic: &NicSpec) -> Result<(), DriverError> {
+        self.driver.nic_attach(id, nic).await
     }
 
-    async fn nic_detach(&self, _id: MachineId, _mac: &str) -> Result<(), DriverError> {
-        Err(DriverError::unsupported("this driver cannot do that yet"))
+    async fn nic_detach(&self, id: MachineId, mac: &str) -> Result<(), DriverError> {
+        self.driver.nic_detach(id, mac).await
     }
 
-    async fn resize(&self, _id: MachineId, _vcpus: u32, _memory_mib: u64) -> Result<(), DriverError> {
-        Err(DriverError::unsupported("this driver cannot do that yet"))
+    async fn resize(&self, id: MachineId, vcpus: u32, memory_mib: u64) -> Result<(), DriverError> {
+        self.driver.resize(id, vcpus, memory_mib).await
     }
 
     async fn snapshot_take(
