@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::events::{Change, NewEvent};
+use crate::hosts::Absences;
 use crate::ids::{HostId, StorageId};
 use crate::ports::{
     Alteration, Clock, Commit, Committed, DriverError, DriverErrorKind, Hypervisor, Ids, Storage, Store,
@@ -78,6 +79,7 @@ pub struct Parts {
 #[derive(Clone)]
 pub struct Core {
     parts: Arc<Parts>,
+    absences: Arc<Absences>,
 }
 
 impl std::fmt::Debug for Core {
@@ -119,7 +121,7 @@ pub struct Page<T> {
 impl Core {
     /// Core over these parts.
     pub fn new(parts: Parts) -> Self {
-        Self { parts: Arc::new(parts) }
+        Self { parts: Arc::new(parts), absences: Arc::default() }
     }
 
     /// The database.
@@ -140,6 +142,11 @@ impl Core {
     /// Hosts that this process acts on.
     pub fn local_hosts(&self) -> &[LocalHost] {
         &self.parts.hosts
+    }
+
+    /// Hosts that have not been heard of lately.
+    pub(crate) fn absences(&self) -> &Absences {
+        &self.absences
     }
 
     pub(crate) fn ids(&self) -> &Arc<dyn Ids> {

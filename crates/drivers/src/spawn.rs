@@ -1,10 +1,12 @@
 //! How children are started: nothing of ours leaks into them, and they get no more rights than they need.
 
-use rustix::process::{Resource, Rlimit};
+use rustix::process::{Resource, Rlimit, Signal};
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 
 /// Upper bounds for a child that handles untrusted data.
 #[derive(Clone, Copy, Debug)]
@@ -31,6 +33,25 @@ pub(crate) fn detach(command: &mut Command) {
         rustix::process::setsid()?;
         close_on_exec();
         Ok(rustix::thread::set_no_new_privs(true)?)
+    });
+}
+
+/// The child gets this signal when we are gone, however we went.
+pub(crate) fn end_with_us(command: &mut Command, signal: Signal) {
+    before_exec(command, move || {
+        rustix::process::set_parent_process_death_signal(Some(signal))?;
+        close_on_exec();
+        Ok(())
+    });
+}
+
+/// The child gets these descriptors under the numbers that they have here. Comes after [`detach`], which closes all.
+pub(crate) fn inherit(command: &mut Command, descriptors: Arc<Vec<OwnedFd>>) {
+    before_exec(command, move || {
+        for descriptor in descriptors.iter() {
+            rustix::io::fcntl_setfd(descriptor, rustix::io::FdFlags::empty())?;
+        }
+        Ok(())
     });
 }
 

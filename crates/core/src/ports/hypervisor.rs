@@ -135,6 +135,10 @@ pub enum Link {
     Bridge {
         /// Which network.
         network: NetworkId,
+        /// Name of its bridge.
+        bridge: String,
+        /// Where the guest answers on it, if that is decided here.
+        address: Option<IpAddr>,
     },
 }
 

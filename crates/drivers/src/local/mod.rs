@@ -93,7 +93,7 @@ impl Storage for LocalStorage {
     }
 
     fn recipes(&self) -> Vec<String> {
-        vec!["micro".to_owned()]
+        std::iter::once(image::MICRO).chain(crate::debian::recipes()).map(str::to_owned).collect()
     }
 
     async fn image_make(

@@ -103,7 +103,8 @@ async fn stage(scene: Scene) -> Result<World> {
             core.machine_create(admin, &World::machine("m"), None).await?;
         }
         Scene::VolumeDelete => {
-            core.volume_create(admin, &VolumeAsk { name: "v".into(), size_mib: 8 }, None).await?;
+            core.volume_create(admin, &VolumeAsk { name: "v".into(), size_mib: 8, storage: None }, None)
+                .await?;
         }
         _ => {}
     }
@@ -149,18 +150,20 @@ async fn ask(world: &World, scene: Scene) -> Result<()> {
         Scene::TemplateMake => {
             let mut ask = hostler_core::templates::TemplateAsk {
                 name: "another".into(),
-                source: hostler_core::ports::ImageSource::Recipe { recipe: "micro".into() },
+                source: hostler_core::ports::ImageSource::Recipe { recipe: "micro".into(), mirror: None },
                 description: String::new(),
                 vcpus: 1,
                 memory_mib: 128,
                 disk_mib: 0,
+                storage: None,
             };
             ask.description.push_str("a second one");
             core.template_make(admin, &ask, None).await?;
         }
         Scene::TemplateDelete => drop(core.template_delete(admin, "micro").await?),
         Scene::VolumeCreate => {
-            core.volume_create(admin, &VolumeAsk { name: "v".into(), size_mib: 8 }, None).await?;
+            core.volume_create(admin, &VolumeAsk { name: "v".into(), size_mib: 8, storage: None }, None)
+                .await?;
         }
         Scene::VolumeDelete => drop(core.volume_delete(admin, "1").await?),
         Scene::SnapshotTake(then) => {
