@@ -18,6 +18,7 @@ mod qmp;
 mod qmp_types;
 mod record;
 mod seed;
+mod snapshots;
 mod start;
 mod stop;
 #[cfg(test)]
@@ -365,24 +366,24 @@ impl Hypervisor for QemuHypervisor {
 
     async fn snapshot_take(
         &self,
-        _id: MachineId,
-        _snapshot: &SnapshotSpec,
-        _progress: &Progress,
+        id: MachineId,
+        snapshot: &SnapshotSpec,
+        progress: &Progress,
     ) -> Result<(), DriverError> {
-        Err(DriverError::unsupported("this driver cannot do that yet"))
+        self.driver.snapshot_take(id, snapshot, progress).await
     }
 
     async fn snapshot_revert(
         &self,
-        _id: MachineId,
-        _snapshot: &SnapshotSpec,
-        _progress: &Progress,
+        id: MachineId,
+        snapshot: &SnapshotSpec,
+        progress: &Progress,
     ) -> Result<(), DriverError> {
-        Err(DriverError::unsupported("this driver cannot do that yet"))
+        self.driver.snapshot_revert(id, snapshot, progress).await
     }
 
-    async fn snapshot_remove(&self, _id: MachineId, _snapshot: &SnapshotSpec) -> Result<(), DriverError> {
-        Err(DriverError::unsupported("this driver cannot do that yet"))
+    async fn snapshot_remove(&self, id: MachineId, snapshot: &SnapshotSpec) -> Result<(), DriverError> {
+        self.driver.snapshot_remove(id, snapshot).await
     }
 
     fn events(&self) -> broadcast::Receiver<HypervisorEvent> {
