@@ -27,7 +27,7 @@ mod watch;
 use crate::durable::{blocking, io_failed};
 use crate::guest::AgentLink;
 use crate::layout::Layout;
-use crate::spawn::resolve_binary;
+use crate::spawn::{landlock_problem, resolve_binary};
 use command_line::{AGENT_SOCKET, GUEST_AGENT_SOCKET, SERIAL_SOCKET, VNC_SOCKET};
 use hostler_core::ids::{HostId, MachineId, MediumId, VolumeId};
 use hostler_core::ports::{
@@ -431,6 +431,7 @@ fn host_facts(driver: &Driver, probed: Option<&Probed>, mut problems: Vec<String
     if let Some(probed) = probed.filter(|probed| is_too_old(probed.version())) {
         problems.push(format!("QEMU {} is older than 7.2, the oldest that is supported.", probed.version()));
     }
+    problems.extend(landlock_problem());
     problems.push(
         "QEMU runs under this server's own user, so all machines of this host are one trust domain."
             .to_owned(),

@@ -5,7 +5,7 @@
 //! machine's UUID. The pidfd is opened first and the checks are made after, so that a signal cannot hit a stranger.
 
 use crate::durable::io_failed;
-use crate::spawn::{bare_command, detach};
+use crate::spawn::{Confinement, confined};
 use hostler_core::ids::MachineId;
 use hostler_core::ports::DriverError;
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -92,9 +92,10 @@ pub(super) fn spawn(
     let open = |path: &Path| File::options().create(true).append(true).open(path);
     let output = open(log).map_err(|error| io_failed("cannot open qemu.log", &error))?;
     let errors = output.try_clone().map_err(|error| io_failed("cannot open qemu.log", &error))?;
-    let mut command = bare_command(binary);
+    let confinement = Confinement { session: true, network: true, ..Confinement::default() };
+    let mut command =
+        confined(binary, confinement).map_err(|error| io_failed("cannot confine QEMU", &error))?;
     command.args(arguments).current_dir(directory).stdin(Stdio::null()).stdout(output).stderr(errors);
-    detach(&mut command);
     let child =
         command.spawn().map_err(|error| io_failed(format!("cannot run {}", binary.display()), &error))?;
     Ok(child.id())
