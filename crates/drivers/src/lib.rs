@@ -8,6 +8,7 @@
 mod directory;
 mod durable;
 pub mod guest;
+mod isolation;
 mod layout;
 mod lines;
 pub mod local;
