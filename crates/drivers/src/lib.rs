@@ -6,8 +6,10 @@
 #![warn(missing_docs)]
 
 pub mod debian;
+mod directory;
 mod durable;
 pub mod guest;
+mod isolation;
 mod layout;
 mod lines;
 pub mod local;

@@ -60,7 +60,7 @@ async fn ask(qemu_img: &Path, verb: &str, volume: &Path, snapshot: SnapshotId) -
     let file = json!({ "driver": "qcow2", "file": { "driver": "file", "filename": path } });
     let (file, snapshot) = (format!("json:{file}"), snapshot.to_string());
     let arguments = ["snapshot", "-q", verb, &snapshot, &file].map(OsStr::new);
-    let limits = Limits { file_bytes: u64::MAX, memory_bytes: MEMORY, cpu_s: 600 };
+    let limits = Limits { memory_bytes: Some(MEMORY), cpu_s: Some(600), ..Limits::default() };
     run(qemu_img, &arguments, Stdio::null(), limits, |_| {}).await
 }
 

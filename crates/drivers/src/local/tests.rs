@@ -42,7 +42,7 @@ async fn an_image_is_imported_once_and_volumes_lie_on_it() {
     storage.volume_grow(VOLUME, 32).await.unwrap();
     let error = storage.volume_grow(VOLUME, 31).await.unwrap_err();
     assert!(error.detail.contains("shrink"), "{error}");
-    let checked = crate::spawn::bare_command(Path::new("qemu-img"))
+    let checked = crate::spawn::unconfined(Path::new("qemu-img"))
         .args(["check", "-q", "-f", "qcow2"])
         .arg(storage.volume(VOLUME))
         .status();
