@@ -5,9 +5,9 @@
 //! path is too long for a unix socket. Paths that come from elsewhere go in as JSON, where a comma means nothing.
 //! Nothing secret goes in at all: arguments can be read by everybody on the host.
 
+use super::firmware;
 use crate::layout::{Layout, plain_file_name};
 use hostler_core::ports::{Boot, DriverError, Link, MachineSpec, NicSpec};
-use hostler_core::templates::Firmware;
 use serde_json::json;
 use std::os::fd::RawFd;
 
@@ -26,7 +26,6 @@ const CHANNEL_SLOT: usize = 0x03;
 const RNG_SLOT: usize = 0x04;
 const FIRST_NIC_SLOT: usize = 0x08;
 const FIRST_DISK_SLOT: usize = 0x10;
-const SEED_SLOT: usize = 0x1f;
 
 /// What is the same for all machines of this host.
 #[derive(Clone, Copy, Debug)]
@@ -59,7 +58,7 @@ pub(super) fn command_line(
     foundation(&mut line, spec, platform)?;
     channels(&mut line);
     boot(&mut line, spec, layout)?;
-    disks(&mut line, spec, layout)?;
+    disks(&mut line, spec, layout, firmware::last_slot(platform.machine_type))?;
     if spec.nics.len() > FIRST_DISK_SLOT - FIRST_NIC_SLOT {
         return Err(DriverError::refused("a machine can have 8 network cards at most"));
     }
@@ -147,15 +146,19 @@ fn boot(line: &mut Line, spec: &MachineSpec, layout: &Layout) -> Result<(), Driv
             }
             line.option("-append", command_line.as_str());
         }
-        Boot::Firmware(Firmware::Bios) => line.option("-boot", "menu=off,strict=on"),
+        Boot::Firmware(firmware) => {
+            for (name, value) in firmware::options(*firmware) {
+                line.option(name, value);
+            }
+        }
     }
     Ok(())
 }
 
 /// Format and locking are always said, never left to probing: a guest can write any header onto its own disk.
-fn disks(line: &mut Line, spec: &MachineSpec, layout: &Layout) -> Result<(), DriverError> {
-    if spec.disks.len() > SEED_SLOT - FIRST_DISK_SLOT {
-        return Err(DriverError::refused("a machine can have 15 disks at most"));
+fn disks(line: &mut Line, spec: &MachineSpec, layout: &Layout, seed_slot: usize) -> Result<(), DriverError> {
+    if spec.disks.len() > seed_slot - FIRST_DISK_SLOT {
+        return Err(DriverError::refused("a machine cannot have that many disks"));
     }
     for (index, disk) in spec.disks.iter().enumerate() {
         let file = json!({
@@ -183,7 +186,7 @@ fn disks(line: &mut Line, spec: &MachineSpec, layout: &Layout) -> Result<(), Dri
         line.option("-blockdev", node.to_string());
         line.option(
             "-device",
-            format!("virtio-blk-pci,id=seed-dev,drive=seed,addr={SEED_SLOT:02x}.0,serial=cidata"),
+            format!("virtio-blk-pci,id=seed-dev,drive=seed,addr={seed_slot:02x}.0,serial=cidata"),
         );
     }
     Ok(())
@@ -245,7 +248,7 @@ mod tests {
     use super::*;
     use hostler_core::ids::{MachineId, TemplateId, VolumeId};
     use hostler_core::ports::{DiskSpec, Seed};
-    use hostler_core::templates::ImageFormat;
+    use hostler_core::templates::{Firmware, ImageFormat};
     use std::path::Path;
     use uuid::Uuid;
 

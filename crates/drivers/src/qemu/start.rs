@@ -4,6 +4,7 @@
 //! clean up. The fail points name the places (see [`fail_point`]).
 
 use super::command_line::{Platform, QMP_SOCKET, Wire, command_line};
+use super::firmware;
 use super::probe::Probed;
 use super::process::{self, Process};
 use super::qmp::Qmp;
@@ -76,11 +77,9 @@ impl Driver {
         let accelerator = probed.accelerator.as_ref().ok_or_else(|| {
             DriverError::unsupported(format!("no guest code can run here: {}", probed.outcomes.join("; ")))
         })?;
-        let platform = Platform {
-            machine_type: &probed.machine_type,
-            accelerator: &accelerator.name,
-            cpu: &accelerator.cpu,
-        };
+        let machine_type = firmware::machine_type(&probed.machine_type, &spec.boot);
+        let platform =
+            Platform { machine_type: &machine_type, accelerator: &accelerator.name, cpu: &accelerator.cpu };
         let taps = open_taps(spec).await?;
         let arguments = command_line(spec, platform, &self.layout, &wires(&forwards, &taps))?;
         let taps: Arc<Vec<OwnedFd>> = Arc::new(taps.into_iter().flatten().collect());
@@ -190,6 +189,7 @@ fn spawn_recorded(
     taps: Arc<Vec<OwnedFd>>,
 ) -> Result<Process, DriverError> {
     home.prepare().map_err(|error| io_failed("cannot prepare the machine's directory", &error))?;
+    firmware::prepare(home, &spec.boot)?;
     if let Some(given) = &spec.seed {
         seed::write_seed(&home.file(super::command_line::SEED_IMAGE), given)?;
     }
