@@ -35,6 +35,7 @@ impl Core {
         image: &Image,
         generation: u64,
     ) -> Result<MachineSpec> {
+        let template: Template = self.get(machine.template.0).await?;
         let volumes = self.volumes_of(machine).await?;
         let mut nics = Vec::with_capacity(machine.nics.len());
         for (place, nic) in machine.nics.iter().enumerate() {
@@ -52,7 +53,7 @@ impl Core {
             vcpus: machine.vcpus,
             memory_mib: machine.memory_mib,
             template: machine.template,
-            boot: boot(image),
+            boot: boot(image, template.firmware),
             disks: volumes.iter().map(disk).collect(),
             nics,
             seed: if image.cloud_init { Some(self.seed(machine)?) } else { None },
@@ -67,13 +68,13 @@ pub(super) fn disk(volume: &Volume) -> DiskSpec {
     DiskSpec { volume: volume.id, format: volume.format, bus, limits: volume.limits }
 }
 
-fn boot(image: &Image) -> Boot {
+fn boot(image: &Image, firmware: Firmware) -> Boot {
     match &image.kernel {
         Some(kernel) => Boot::Kernel {
             kernel: kernel.clone(),
             initrd: image.initrd.clone(),
             command_line: image.command_line.clone(),
         },
-        None => Boot::Firmware(Firmware::default()),
+        None => Boot::Firmware(firmware),
     }
 }

@@ -76,6 +76,7 @@ async fn template_create(
         vcpus: value.vcpus,
         memory_mib: value.memory_mib,
         disk_mib: value.disk_mib,
+        firmware: value.firmware.into(),
         storage: value.storage,
     };
     let replayed = match &idempotency {

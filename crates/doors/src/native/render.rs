@@ -101,6 +101,7 @@ pub(super) fn template(caller: &Caller, template: templates::Template) -> Templa
         vcpus: template.vcpus,
         memory_mib: template.memory_mib,
         disk_mib: template.disk_mib,
+        firmware: template.firmware.into(),
         state: template.state.into(),
         image: template.image.map(Image::from),
         reason: template.reason,

@@ -35,8 +35,8 @@ pub use places::{
 pub use snapshots::{Snapshot, SnapshotCreate, SnapshotRevert, SnapshotVolume};
 pub use tasks::{Doctor, Event, Finding, Info, Task};
 pub use words::{
-    ImageFormat, Level, Life, NetworkKind, Observed, Power, Role, SnapshotState, TaskState, TemplateState,
-    VolumeState,
+    Firmware, ImageFormat, Level, Life, NetworkKind, Observed, Power, Role, SnapshotState, TaskState,
+    TemplateState, VolumeState,
 };
 
 use serde::{Deserialize, Serialize};

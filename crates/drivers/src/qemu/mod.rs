@@ -8,6 +8,7 @@
 
 mod command_line;
 mod find;
+pub mod firmware;
 mod guest_agent;
 #[cfg(test)]
 mod isolation_tests;

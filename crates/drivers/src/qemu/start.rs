@@ -4,6 +4,7 @@
 //! clean up. The fail points name the places (see [`fail_point`]).
 
 use super::command_line::{Platform, QMP_SOCKET, Wire, command_line};
+use super::firmware;
 use super::probe::Probed;
 use super::process::{self, Process};
 use super::qmp::Qmp;
@@ -77,8 +78,9 @@ impl Driver {
         let accelerator = probed.accelerator.as_ref().ok_or_else(|| {
             DriverError::unsupported(format!("no guest code can run here: {}", probed.outcomes.join("; ")))
         })?;
+        let machine_type = firmware::machine_type(&probed.machine_type, &spec.boot);
         let platform = Platform {
-            machine_type: &probed.machine_type,
+            machine_type: &machine_type,
             accelerator: &accelerator.name,
             cpu: &accelerator.cpu,
             host_cpus: super::host_cpus(),
@@ -205,6 +207,7 @@ fn spawn_recorded(
     let failed = |error: io::Error| io_failed("cannot prepare the machine's directory", &error);
     let user = driver.isolation.settle(&driver.layout, spec.id, &spec.disks, given.kvm).map_err(failed)?;
     let directory = home.prepare().map_err(failed)?;
+    firmware::prepare(&directory, user.as_ref(), &spec.boot)?;
     if let Some(seed) = &spec.seed {
         seed::write_seed(&directory, user.as_ref(), seed)?;
     }

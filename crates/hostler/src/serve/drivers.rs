@@ -60,7 +60,14 @@ impl DriverFactory for RealDrivers {
             None => Finding::problem(check, format!("there is no program {}", program.display()))
                 .hint(format!("install {package}, or name it in [qemu] of the configuration")),
         });
-        found.into()
+        let mut found = Vec::from(found);
+        found.push(match hostler_drivers::qemu::firmware::missing() {
+            None => Finding::ok("firmware", "UEFI firmware is there"),
+            Some(why) => {
+                Finding::warning("firmware", "machines of templates with UEFI cannot start").because(why)
+            }
+        });
+        found
     }
 
     fn make(

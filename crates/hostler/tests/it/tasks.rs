@@ -155,6 +155,7 @@ async fn ask(world: &World, scene: Scene) -> Result<()> {
                 vcpus: 1,
                 memory_mib: 128,
                 disk_mib: 0,
+                firmware: hostler_core::templates::Firmware::Bios,
                 storage: None,
             };
             ask.description.push_str("a second one");

@@ -1,6 +1,6 @@
 //! Templates, volumes and storages on the wire.
 
-use super::{ImageFormat, TemplateState, VolumeState};
+use super::{Firmware, ImageFormat, TemplateState, VolumeState};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -30,6 +30,8 @@ pub struct Template {
     pub memory_mib: u64,
     /// Default disk in MiB; 0 for the image's own size.
     pub disk_mib: u64,
+    /// Firmware that boots the disk of its machines, where the image has no kernel of its own.
+    pub firmware: Firmware,
     /// Where it is in its life.
     pub state: TemplateState,
     /// Its image, once ready.
@@ -89,6 +91,10 @@ fn default_max_mib() -> u64 {
     64 * 1024
 }
 
+fn bios() -> Firmware {
+    Firmware::Bios
+}
+
 fn one() -> u32 {
     1
 }
@@ -117,6 +123,9 @@ pub struct TemplateCreate {
     /// Default disk in MiB; 0 or left out for the image's own size.
     #[serde(default)]
     pub disk_mib: u64,
+    /// Firmware that boots the disk of its machines; `bios` when left out.
+    #[serde(default = "bios")]
+    pub firmware: Firmware,
     /// Where its image shall lie, and so where its machines run: a storage by id, number or name; that of the host
     /// that answers when left out.
     #[serde(default)]

@@ -52,6 +52,16 @@ macro_rules! words {
 }
 
 words! {
+    /// Firmware that boots a disk.
+    Firmware of hostler_core::templates::Firmware {
+        /// SeaBIOS.
+        Bios "bios",
+        /// UEFI; each machine keeps its variables.
+        Uefi "uefi",
+        /// UEFI with Secure Boot and Microsoft's keys.
+        UefiSecure "uefi_secure",
+    }
+
     /// What was promised about a machine.
     Life of hostler_core::machines::Life {
         /// Being made.

@@ -7,7 +7,7 @@ use crate::cli::show::units;
 use crate::failure::{Exit, Failure};
 use crate::output;
 use clap::{Args, Subcommand, ValueEnum};
-use hostler_doors::native::types::{Accepted, ImageFormat, ImageSource, Template, TemplateCreate};
+use hostler_doors::native::types::{Accepted, Firmware, ImageFormat, ImageSource, Template, TemplateCreate};
 use std::path::PathBuf;
 
 /// What can be done with templates. A template is named by name (its newest version), name@version, number or id.
@@ -72,6 +72,9 @@ pub(in crate::cli) struct Import {
     /// Largest virtual size to accept
     #[arg(long, value_name = "SIZE", default_value = "64G", value_parser = units::parse_mib)]
     max_size: u64,
+    /// Firmware that boots its machines
+    #[arg(long, value_enum, default_value = "bios")]
+    firmware: FirmwareName,
     #[command(flatten)]
     defaults: Defaults,
     #[command(flatten)]
@@ -98,6 +101,25 @@ struct Defaults {
     storage: Option<String>,
 }
 
+/// Firmware that boots a disk.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum FirmwareName {
+    Bios,
+    Uefi,
+    /// With Secure Boot and Microsoft's keys
+    UefiSecure,
+}
+
+impl From<FirmwareName> for Firmware {
+    fn from(name: FirmwareName) -> Self {
+        match name {
+            FirmwareName::Bios => Self::Bios,
+            FirmwareName::Uefi => Self::Uefi,
+            FirmwareName::UefiSecure => Self::UefiSecure,
+        }
+    }
+}
+
 /// Formats of disk images.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum FormatName {
@@ -119,11 +141,11 @@ pub(in crate::cli) async fn template(session: &Session, command: TemplateCommand
         TemplateCommand::Build(build) => {
             let name = build.name.unwrap_or_else(|| build.recipe.clone());
             let source = ImageSource::Recipe { recipe: build.recipe, mirror: build.mirror };
-            make(session, name, source, build.defaults, build.wait).await?;
+            make(session, name, source, Firmware::Bios, build.defaults, build.wait).await?;
         }
         TemplateCommand::Import(import) => {
             let source = import.source()?;
-            make(session, import.name, source, import.defaults, import.wait).await?;
+            make(session, import.name, source, import.firmware.into(), import.defaults, import.wait).await?;
         }
         TemplateCommand::Delete { template, wait } => {
             let accepted: Accepted<Template> = session.client.delete(&["templates", &template]).await?;
@@ -161,6 +183,7 @@ async fn make(
     session: &Session,
     name: String,
     source: ImageSource,
+    firmware: Firmware,
     defaults: Defaults,
     wait: Wait,
 ) -> Result<(), Failure> {
@@ -171,6 +194,7 @@ async fn make(
         vcpus: defaults.vcpus,
         memory_mib: defaults.memory,
         disk_mib: defaults.disk.unwrap_or(0),
+        firmware,
         storage: defaults.storage,
     };
     let accepted: Accepted<Template> = session.client.post(&["templates"], &ask).await?;
@@ -234,6 +258,7 @@ fn fields(template: &Template) -> Vec<(&'static str, String)> {
         ("cpus", template.vcpus.to_string()),
         ("memory", units::mib(template.memory_mib)),
         ("disk", disk(template)),
+        ("firmware", template.firmware.to_string()),
         ("has", guest.unwrap_or_default()),
         ("size", image.map(|image| units::bytes(image.bytes)).unwrap_or_default()),
         ("digest", image.map(|image| image.digest.clone()).unwrap_or_default()),
