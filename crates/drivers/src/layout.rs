@@ -1,12 +1,15 @@
 //! Where things lie in the data directory. Both drivers find each other's files by these names and by nothing else.
 
-use hostler_core::ids::{MachineId, TemplateId, VolumeId};
+use hostler_core::ids::{MachineId, MediumId, TemplateId, VolumeId};
 use hostler_core::ports::DriverError;
 use hostler_core::templates::ImageFormat;
 use std::path::{Component, Path, PathBuf};
 
 /// Name of what is unfinished: `.making-` and the key.
 pub(crate) const MAKING: &str = ".making-";
+
+/// Name of what is being fetched, and kept for going on after a break: `.fetching-` and the key.
+pub(crate) const FETCHING: &str = ".fetching-";
 
 /// The data directory and the names in it.
 #[derive(Clone, Debug)]
@@ -38,6 +41,14 @@ impl Layout {
 
     pub(crate) fn volume(&self, id: VolumeId, format: ImageFormat) -> PathBuf {
         self.volumes().join(format!("{id}.{}", format.word()))
+    }
+
+    pub(crate) fn media(&self) -> PathBuf {
+        self.root.join("media")
+    }
+
+    pub(crate) fn medium(&self, id: MediumId) -> PathBuf {
+        self.media().join(format!("{id}.iso"))
     }
 
     pub(crate) fn machines(&self) -> PathBuf {

@@ -3,7 +3,7 @@
 use crate::durable::io_failed;
 use crate::spawn::{Limits, bare_command, confine};
 use hostler_core::ports::{DriverError, DriverErrorKind, Progress};
-use hostler_core::templates::ImageFormat;
+use hostler_core::templates::SourceFormat;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::path::Path;
@@ -21,13 +21,16 @@ const WORDS: u64 = 4096;
 pub(super) async fn convert(
     qemu_img: &Path,
     source: File,
-    format: ImageFormat,
+    format: SourceFormat,
     to: &Path,
     max_mib: u64,
     progress: &Progress,
 ) -> Result<(), DriverError> {
     progress.report(0.0, "converting the image");
-    let arguments = ["convert", "-p", "-f", format.word(), "-O", "qcow2", "/proc/self/fd/0"].map(OsStr::new);
+    let Some(word) = qemu_word(format) else {
+        return Err(DriverError::refused("an archive is no disk"));
+    };
+    let arguments = ["convert", "-p", "-f", word, "-O", "qcow2", "/proc/self/fd/0"].map(OsStr::new);
     let arguments: Vec<&OsStr> = arguments.into_iter().chain([to.as_os_str()]).collect();
     // Tables add less than an eighth, whatever the cluster size.
     let file_bytes =
@@ -37,6 +40,18 @@ pub(super) async fn convert(
         progress.report(0.9 * percent / 100.0, "converting the image");
     })
     .await
+}
+
+/// What `qemu-img -f` calls a format.
+fn qemu_word(format: SourceFormat) -> Option<&'static str> {
+    match format {
+        SourceFormat::Raw => Some("raw"),
+        SourceFormat::Qcow2 => Some("qcow2"),
+        SourceFormat::Vmdk => Some("vmdk"),
+        SourceFormat::Vhdx => Some("vhdx"),
+        SourceFormat::Vhd => Some("vpc"),
+        SourceFormat::Ova => None,
+    }
 }
 
 /// Changes the virtual size of a volume of ours.

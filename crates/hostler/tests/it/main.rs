@@ -5,6 +5,8 @@
 mod bad_input;
 mod crash;
 mod images;
+mod imports;
+mod media;
 mod native;
 mod program;
 mod real;
