@@ -74,7 +74,7 @@ impl Core {
             task: None,
             created_at: self.now(),
         };
-        let task = self.medium_task(caller, &medium, "medium.make", &Make::new(medium.id))?;
+        let task = self.medium_task(caller, &medium, "medium.make", &Make::new(medium.id)).await?;
         medium.task = Some(task.id);
         let mut changes = self.changes();
         changes.insert(&medium)?;
@@ -92,20 +92,21 @@ impl Core {
         }
     }
 
-    fn medium_task<W: Work + serde::Serialize>(
+    async fn medium_task<W: Work + serde::Serialize>(
         &self,
         caller: &Caller,
         medium: &Medium,
         kind: &'static str,
         work: &W,
     ) -> Result<Task> {
+        let place: StoragePlace = self.get(medium.storage.0).await?;
         let order = Order {
             kind,
             owner: caller.account,
             subject: medium.id.0,
             subject_kind: "medium",
             subject_name: &medium.name,
-            host: Some(self.storage(medium.storage)?.hypervisor.host()),
+            host: Some(place.host),
         };
         ordered(self, &order, work)
     }
@@ -147,7 +148,7 @@ impl Core {
                 return Err(Error::busy(format_args!("medium {}", medium.name), holder).into());
             }
             self.medium_unused(&medium).await?;
-            let task = self.medium_task(caller, &medium, "medium.delete", &Delete::new(&medium))?;
+            let task = self.medium_task(caller, &medium, "medium.delete", &Delete::new(&medium)).await?;
             medium.task = Some(task.id);
             medium.state = MediumState::Deleting;
             let mut changes = self.changes();

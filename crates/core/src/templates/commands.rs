@@ -111,7 +111,7 @@ impl Core {
 
     fn check_source(&self, source: &ImageSource, storage: &StoragePlace) -> Result<()> {
         match source {
-            ImageSource::Recipe { recipe } => {
+            ImageSource::Recipe { recipe, .. } => {
                 // Another host's process knows what it can make; its task says so when it cannot.
                 let Ok(local) = self.storage(storage.id) else { return Ok(()) };
                 let known = local.storage.recipes();
@@ -239,7 +239,7 @@ impl Core {
 /// What shows of a file or an address without looking at it.
 pub(crate) fn check_outside(source: &ImageSource) -> Result<()> {
     match source {
-        ImageSource::Recipe { recipe } => {
+        ImageSource::Recipe { recipe, .. } => {
             Err(Error::invalid("recipe", format!("`{recipe}` cannot be built: give a file or an address")))
         }
         ImageSource::File { path, .. } if !path.is_absolute() => {

@@ -127,7 +127,7 @@ impl From<templates::Image> for Image {
 impl From<ports::ImageSource> for ImageSource {
     fn from(source: ports::ImageSource) -> Self {
         match source {
-            ports::ImageSource::Recipe { recipe } => Self::Recipe { recipe },
+            ports::ImageSource::Recipe { recipe, mirror } => Self::Recipe { recipe, mirror },
             ports::ImageSource::File { path, format, checksum, max_mib } => Self::File {
                 path: path.to_string_lossy().into_owned(),
                 format: format.map(SourceFormat::from),
@@ -151,7 +151,7 @@ pub(super) fn source(source: ImageSource) -> Result<ports::ImageSource> {
         checksum.map_err(|why| Error::invalid("source/checksum", why))
     };
     Ok(match source {
-        ImageSource::Recipe { recipe } => ports::ImageSource::Recipe { recipe },
+        ImageSource::Recipe { recipe, mirror } => ports::ImageSource::Recipe { recipe, mirror },
         ImageSource::File { path, format, checksum, max_mib } => ports::ImageSource::File {
             path: path.into(),
             format: format.map(templates::SourceFormat::from),

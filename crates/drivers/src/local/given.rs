@@ -24,7 +24,7 @@ impl LocalStorage {
         progress: &Progress,
     ) -> Result<(File, Given), DriverError> {
         match source {
-            ImageSource::Recipe { recipe } => {
+            ImageSource::Recipe { recipe, .. } => {
                 Err(DriverError::refused(format!("`{recipe}` is a recipe, not a file or an address")))
             }
             ImageSource::File { path, format, checksum, max_mib } => {

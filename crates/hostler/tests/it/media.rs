@@ -39,7 +39,7 @@ async fn names_are_taken_once_and_sources_are_checked() {
     for name in ["", "1", "v2", "a/b", "../a", ".a"] {
         assert!(matches!(make(ask(name)).await.kind, ErrorKind::Invalid { .. }), "{name}");
     }
-    let recipe = ImageSource::Recipe { recipe: "micro".into() };
+    let recipe = ImageSource::Recipe { recipe: "micro".into(), mirror: None };
     let made = make(MediumAsk { source: recipe, ..ask("b") }).await;
     assert!(matches!(made.kind, ErrorKind::Invalid { .. }), "{made}");
     let file = ImageSource::Url { url: "file:///dev/zero".into(), format: None, checksum: None, max_mib: 1 };

@@ -168,14 +168,18 @@ fn vmdk_images_that_reach_elsewhere_are_refused() {
 
 #[test]
 fn the_end_of_a_stream_may_not_contradict_its_beginning() {
-    let Some(vmdk) = made("vmdk", "subformat=streamOptimized") else { return };
-    let footer = vmdk.len() - 1024;
-    let mut patched = vmdk.clone();
-    patched[footer + 12..footer + 20].copy_from_slice(&(1_u64 << 40).to_le_bytes());
-    assert!(looked(&patched, SourceFormat::Vmdk).is_err());
-    patched.clone_from(&vmdk);
-    patched[footer + 28..footer + 36].copy_from_slice(&77_u64.to_le_bytes());
-    assert!(refused(&patched, SourceFormat::Vmdk).contains("contradicts"));
+    let Some(mut vmdk) = made("vmdk", "subformat=streamOptimized") else { return };
+    // As VMware writes it, in one go: the directory's place is known at the end only.
+    let footer = vmdk.len();
+    vmdk.extend_from_within(..512);
+    vmdk.extend([0; 512]);
+    vmdk[56..64].fill(0xff);
+    assert_eq!(looked(&vmdk, SourceFormat::Vmdk).unwrap().virtual_mib(), 64);
+    for (at, value) in [(12, 1 << 17 | 1), (12, 0), (28, 77), (56, u64::MAX)] {
+        let mut patched = vmdk.clone();
+        patched[footer + at..footer + at + 8].copy_from_slice(&u64::to_le_bytes(value));
+        assert!(looked(&patched, SourceFormat::Vmdk).is_err(), "{at}: {value}");
+    }
     assert!(refused(&vmdk[..footer], SourceFormat::Vmdk).contains("its end is missing"));
 }
 

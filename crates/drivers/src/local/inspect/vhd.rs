@@ -8,6 +8,7 @@ const MAGIC: &[u8] = b"conectix";
 const FIXED: u32 = 2;
 const DYNAMIC: u32 = 3;
 const DIFFERENCING: u32 = 4;
+const MOST_GEOMETRY: u64 = 65_535 * 16 * 255;
 
 /// A fixed disk shows only at its end.
 pub(super) fn ends_like_one<R: Read + Seek>(image: &mut Image<'_, R>) -> Result<bool, DriverError> {
@@ -34,9 +35,10 @@ pub(super) fn virtual_size<R: Read + Seek>(image: &mut Image<'_, R>) -> Result<u
         DIFFERENCING => return refuse("the image has a parent in another file"),
         _ => return refuse("the image's header makes no sense"),
     }
-    // Readers differ in which of the two they believe.
+    // Readers differ in which of the two they believe, but for the largest geometry, which says nothing.
     let [cylinders_high, cylinders_low, heads, sectors] = header.bytes(56)?;
     let cylinders = u64::from(u16::from_be_bytes([cylinders_high, cylinders_low]));
-    let geometry = cylinders * u64::from(heads) * u64::from(sectors) * SECTOR;
-    Ok(header.big_u64(48)?.max(geometry))
+    let geometry = cylinders * u64::from(heads) * u64::from(sectors);
+    let size = header.big_u64(48)?;
+    Ok(if geometry == MOST_GEOMETRY { size } else { size.max(geometry * SECTOR) })
 }

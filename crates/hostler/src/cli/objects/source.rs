@@ -63,7 +63,10 @@ impl Origin {
 /// A source in one line.
 pub(super) fn shown(source: &ImageSource) -> String {
     let (place, format) = match source {
-        ImageSource::Recipe { recipe } => return format!("recipe {recipe}"),
+        ImageSource::Recipe { recipe, mirror } => {
+            let mirror = mirror.as_ref().map(|mirror| format!(" from {mirror}")).unwrap_or_default();
+            return format!("recipe {recipe}{mirror}");
+        }
         ImageSource::File { path, format, .. } => (path, format),
         ImageSource::Url { url, format, .. } => (url, format),
     };

@@ -22,7 +22,9 @@ pub(in crate::cli) enum TemplateCommand {
         template: String,
     },
     /// Build a template from a recipe
-    #[command(after_help = "Example:\n  hostler template build micro")]
+    #[command(
+        after_help = "Examples:\n  hostler template build micro\n  hostler template build debian-12 --memory 1G"
+    )]
     Build(Build),
     /// Make a template from a disk image: a file on the server's host, or an address
     #[command(
@@ -42,8 +44,11 @@ pub(in crate::cli) enum TemplateCommand {
 /// Options of `template build`.
 #[derive(Args, Debug)]
 pub(in crate::cli) struct Build {
-    /// The recipe, e.g. micro
+    /// The recipe: micro or debian-12
     recipe: String,
+    /// Address that packages come from [default: where the host gets its own]
+    #[arg(long, value_name = "URL")]
+    mirror: Option<String>,
     /// Name of the template [default: the recipe's]
     #[arg(long, short)]
     name: Option<String>,
@@ -103,7 +108,7 @@ pub(in crate::cli) async fn template(session: &Session, command: TemplateCommand
         }
         TemplateCommand::Build(build) => {
             let name = build.name.unwrap_or_else(|| build.recipe.clone());
-            let source = ImageSource::Recipe { recipe: build.recipe };
+            let source = ImageSource::Recipe { recipe: build.recipe, mirror: build.mirror };
             make(session, name, source, build.defaults, build.wait).await?;
         }
         TemplateCommand::Import(import) => {
