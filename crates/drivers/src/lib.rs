@@ -7,9 +7,11 @@
 #![warn(missing_docs)]
 
 pub mod debian;
+mod directory;
 mod durable;
 pub mod fetch;
 pub mod guest;
+mod isolation;
 mod layout;
 mod lines;
 pub mod local;

@@ -19,6 +19,7 @@ pub(crate) mod test_world;
 mod tests;
 mod unpack;
 
+use crate::directory::Directory;
 use crate::durable::{
     absent_is_fine, blocking, io_failed, make_private_directory, sync_parent, write_durably,
 };
@@ -77,7 +78,10 @@ impl LocalStorage {
     pub fn new(config: LocalStorageConfig) -> Self {
         let layout = Layout::new(&config.data_dir);
         for directory in [layout.images(), layout.volumes(), layout.media()] {
-            if let Err(error) = remove_unfinished(&directory) {
+            let removed = own(&layout, &directory).and_then(|()| {
+                remove_unfinished(&directory).map_err(|error| io_failed("cannot remove it", &error))
+            });
+            if let Err(error) = removed {
                 tracing::warn!(directory = %directory.display(), %error, "cannot remove what is unfinished");
             }
         }
@@ -93,6 +97,11 @@ impl LocalStorage {
 
     fn volume(&self, id: VolumeId) -> PathBuf {
         self.layout.volume(id, ImageFormat::Qcow2)
+    }
+
+    async fn own(&self, directory: PathBuf) -> Result<(), DriverError> {
+        let layout = self.layout.clone();
+        blocking(move || own(&layout, &directory)).await
     }
 }
 
@@ -117,10 +126,12 @@ impl Storage for LocalStorage {
         source: &ImageSource,
         progress: &Progress,
     ) -> Result<Image, DriverError> {
+        self.own(self.layout.images()).await?;
         self.make_image(template, source, progress).await
     }
 
     async fn image_remove(&self, template: TemplateId) -> Result<(), DriverError> {
+        self.own(self.layout.images()).await?;
         let layout = self.layout.clone();
         blocking(move || {
             let unfinished = layout.images().join(format!("{MAKING}{template}"));
@@ -133,11 +144,14 @@ impl Storage for LocalStorage {
     }
 
     async fn volume_make(&self, spec: &VolumeSpec) -> Result<(), DriverError> {
+        self.own(self.layout.volumes()).await?;
+        self.own(self.layout.images()).await?;
         let (layout, spec, path) = (self.layout.clone(), spec.clone(), self.volume(spec.id));
         blocking(move || make_volume(&layout, &spec, &path)).await
     }
 
     async fn volume_grow(&self, id: VolumeId, size_mib: u64) -> Result<(), DriverError> {
+        self.own(self.layout.volumes()).await?;
         let path = self.volume(id);
         let known = path.clone();
         let bytes = size_mib.checked_mul(MIB).ok_or_else(|| DriverError::refused("no disk is so large"))?;
@@ -155,6 +169,7 @@ impl Storage for LocalStorage {
     }
 
     async fn volume_remove(&self, id: VolumeId) -> Result<(), DriverError> {
+        self.own(self.layout.volumes()).await?;
         let path = self.volume(id);
         blocking(move || {
             fail_point("local.removing");
@@ -166,14 +181,17 @@ impl Storage for LocalStorage {
     }
 
     async fn volume_snapshot(&self, id: VolumeId, snapshot: SnapshotId) -> Result<(), DriverError> {
+        self.own(self.layout.volumes()).await?;
         snapshots::take(&self.qemu_img, &self.volume(id), snapshot).await
     }
 
     async fn volume_revert(&self, id: VolumeId, snapshot: SnapshotId) -> Result<(), DriverError> {
+        self.own(self.layout.volumes()).await?;
         snapshots::revert(&self.qemu_img, &self.volume(id), snapshot).await
     }
 
     async fn volume_snapshot_remove(&self, id: VolumeId, snapshot: SnapshotId) -> Result<(), DriverError> {
+        self.own(self.layout.volumes()).await?;
         snapshots::remove(&self.qemu_img, &self.volume(id), snapshot).await
     }
 
@@ -183,10 +201,12 @@ impl Storage for LocalStorage {
         source: &ImageSource,
         progress: &Progress,
     ) -> Result<MediumFacts, DriverError> {
+        self.own(self.layout.media()).await?;
         self.make_medium(id, source, progress).await
     }
 
     async fn medium_remove(&self, id: MediumId) -> Result<(), DriverError> {
+        self.own(self.layout.media()).await?;
         let layout = self.layout.clone();
         blocking(move || {
             image::discard(&layout.media().join(format!("{MAKING}{id}")))
@@ -200,6 +220,9 @@ impl Storage for LocalStorage {
     async fn items(&self) -> Result<Vec<StorageItem>, DriverError> {
         let layout = self.layout.clone();
         blocking(move || {
+            for directory in [layout.images(), layout.volumes(), layout.media()] {
+                own(&layout, &directory)?;
+            }
             let mut items = BTreeSet::new();
             items.extend(keys(&layout.images())?.map(|key| StorageItem::Image(TemplateId(key))));
             items.extend(keys(&layout.volumes())?.map(|key| StorageItem::Volume(VolumeId(key))));
@@ -216,6 +239,19 @@ impl Storage for LocalStorage {
             Ok(metadata.blocks() * 512)
         })
         .await
+    }
+}
+
+/// Refuses a link in place of a directory of ours: nothing is written, read or removed by way of it.
+fn own(layout: &Layout, directory: &Path) -> Result<(), DriverError> {
+    let name = directory.strip_prefix(layout.root()).unwrap_or(directory);
+    let opened = Directory::open(layout.root()).and_then(|root| root.directory(name));
+    match opened {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(DriverError::refused(format!(
+            "{} is not a directory of ours but something in its place: {error}",
+            directory.display()
+        ))),
+        _ => Ok(()),
     }
 }
 

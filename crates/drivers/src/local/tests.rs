@@ -43,7 +43,7 @@ async fn an_image_is_imported_once_and_volumes_lie_on_it() {
     storage.volume_grow(VOLUME, 32).await.unwrap();
     let error = storage.volume_grow(VOLUME, 31).await.unwrap_err();
     assert!(error.detail.contains("shrink"), "{error}");
-    let checked = crate::spawn::bare_command(Path::new("qemu-img"))
+    let checked = crate::spawn::unconfined(Path::new("qemu-img"))
         .args(["check", "-q", "-f", "qcow2"])
         .arg(storage.volume(VOLUME))
         .status();
@@ -105,7 +105,7 @@ async fn a_header_that_a_guest_writes_onto_its_disk_is_only_bytes() {
     storage.volume_make(&spec).await.unwrap();
     // The guest writes through QEMU into its disk, whose format is ours: here qemu-img stands for it.
     let run = |arguments: &[&std::ffi::OsStr]| {
-        let output = crate::spawn::bare_command(Path::new("qemu-img")).args(arguments).output().unwrap();
+        let output = crate::spawn::unconfined(Path::new("qemu-img")).args(arguments).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     };
     let volume = storage.volume(VOLUME);
@@ -119,6 +119,41 @@ async fn a_header_that_a_guest_writes_onto_its_disk_is_only_bytes() {
     assert_eq!(seen.len(), 32 << 20);
     assert!(seen.starts_with(&std::fs::read(&evil).unwrap()));
     assert!(!seen.windows(64).step_by(64).any(|piece| piece == [0x5e; 64]), "the host's file was read");
+}
+
+/// What takes the place of a directory of ours leads nowhere: neither new files nor removals follow it.
+#[tokio::test]
+async fn a_link_in_place_of_a_directory_is_not_followed() {
+    let directory = tempfile::tempdir().unwrap();
+    let (data, elsewhere) = (directory.path().join("data"), directory.path().join("elsewhere"));
+    std::fs::create_dir_all(&data).unwrap();
+    std::fs::create_dir(&elsewhere).unwrap();
+    let precious = elsewhere.join(format!("{MAKING}{VOLUME}"));
+    std::fs::write(&precious, "precious").unwrap();
+    std::fs::write(elsewhere.join(format!("{VOLUME}.qcow2")), "precious").unwrap();
+    for name in ["images", "volumes", "media"] {
+        std::os::unix::fs::symlink(&elsewhere, data.join(name)).unwrap();
+    }
+    let storage = storage(&data);
+    let spec = VolumeSpec { id: VolumeId(Uuid::from_u128(9)), size_mib: 16, backing: None };
+    let source = raw_file(directory.path(), 1);
+    let progress = Progress::ignored();
+    let medium = MediumId(VOLUME.0);
+    let refusals = [
+        storage.volume_make(&spec).await.unwrap_err(),
+        storage.volume_grow(VOLUME, 16).await.unwrap_err(),
+        storage.volume_remove(VOLUME).await.unwrap_err(),
+        storage.image_make(TEMPLATE, &source, &progress).await.unwrap_err(),
+        storage.image_remove(TEMPLATE).await.unwrap_err(),
+        storage.medium_make(medium, &source, &progress).await.unwrap_err(),
+        storage.medium_remove(medium).await.unwrap_err(),
+        storage.items().await.unwrap_err(),
+    ];
+    for error in refusals {
+        assert!(error.detail.contains("something in its place"), "{error}");
+    }
+    assert_eq!(elsewhere.read_dir().unwrap().count(), 2);
+    assert_eq!(std::fs::read(&precious).unwrap(), b"precious");
 }
 
 #[tokio::test]

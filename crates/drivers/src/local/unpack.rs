@@ -332,7 +332,7 @@ mod tests {
             eprintln!("SKIPPED: {program} is not installed");
             return None;
         }
-        let mut command = crate::spawn::bare_command(&found);
+        let mut command = crate::spawn::unconfined(&found);
         let output = command.args(["-c", "-q"]).stdin(file_at_start(bytes)).output().unwrap();
         assert!(output.status.success(), "{program}");
         Some(output.stdout)

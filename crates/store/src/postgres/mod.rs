@@ -14,11 +14,14 @@ mod errors;
 mod facts;
 mod open;
 mod reads;
-mod run;
+pub(crate) mod run;
 mod teller;
 mod writer;
 
 pub use open::Address;
+
+pub(crate) use errors::store_error;
+pub(crate) use open::open_state;
 
 use crate::commit::Plan;
 use crate::filter;

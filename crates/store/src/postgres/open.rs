@@ -84,7 +84,7 @@ impl fmt::Debug for Address {
 pub(super) async fn open(server: Server) -> Result<PostgresStore, OpenError> {
     let failed = |error: Error| open_error(&server, &error);
     check_version(&server).await?;
-    let mut writing = server.connect().await.map_err(failed)?;
+    let mut writing = server.connect_to_write().await.map_err(failed)?;
     migrate(&mut writing, &server).await?;
     let mut reading = server.connect().await.map_err(failed)?;
     let last = sqlx::query("SELECT next - 1 FROM counter WHERE kind = 'event'");
@@ -105,6 +105,35 @@ pub(super) async fn open(server: Server) -> Result<PostgresStore, OpenError> {
     let listening = Arc::clone(&teller).listen(server.clone(), closed);
     let work = vec![tokio::spawn(writer.run()), tokio::spawn(listening)];
     Ok(PostgresStore { name: server.name(), readers, teller, jobs, closing, work: Mutex::new(work) })
+}
+
+/// A connection for everything at once, without the limits of the others. None when somebody serves the database and
+/// `alone` is asked for; nobody can begin to serve it then until the connection ends.
+pub(crate) async fn open_state(
+    address: &Address,
+    make: bool,
+    alone: bool,
+) -> Result<Option<PgConnection>, OpenError> {
+    let server = &address.0;
+    let failed = |error: Error| open_error(server, &error);
+    check_version(server).await?;
+    let mut connection = server.connect().await.map_err(failed)?;
+    if alone {
+        let alone = sqlx::query("SELECT pg_try_advisory_lock(1752134516, 3)");
+        let alone = alone.fetch_one(&mut connection).await.map_err(failed)?;
+        if !alone.try_get::<bool, _>(0).map_err(failed)? {
+            return Ok(None);
+        }
+    }
+    if make {
+        migrate(&mut connection, server).await?;
+    } else if schema(&mut connection, server).await? == 0 {
+        return Err(OpenError::Foreign { database: server.name() });
+    }
+    run::command(&mut connection, "SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0")
+        .await
+        .map_err(failed)?;
+    Ok(Some(connection))
 }
 
 /// Asked before anything else is set or made: an older server may not understand it.

@@ -149,7 +149,7 @@ impl Writer {
     async fn attempt(&mut self, jobs: &[Job], care: Care) -> Result<Ran, Error> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
-            None => self.server.connect().await?,
+            None => self.server.connect_to_write().await?,
         };
         let ran = match tokio::time::timeout(PATIENCE, transaction(&mut connection, jobs, care)).await {
             Ok(ran) => ran,

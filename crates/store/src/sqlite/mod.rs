@@ -14,10 +14,13 @@ mod errors;
 mod facts;
 mod open;
 mod reads;
-mod run;
+pub(crate) mod run;
 #[cfg(test)]
 mod tests;
 mod writer;
+
+pub(crate) use errors::store_error;
+pub(crate) use open::{newest, read_state, write_state};
 
 use crate::commit::Plan;
 use crate::filter;

@@ -4,7 +4,7 @@ use super::qcow2::{CORRUPT, DATA_FILE, EXTENSION_BACKING_FORMAT, EXTENSION_DATA_
 use super::*;
 use crate::local::overlay::empty_image;
 use crate::local::test_world::qemu_img;
-use crate::spawn::bare_command;
+use crate::spawn::unconfined;
 use proptest::prelude::*;
 use std::io::Cursor;
 
@@ -82,7 +82,7 @@ fn made(format: &str, options: &str) -> Option<Vec<u8>> {
     let qemu_img = qemu_img()?;
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("disk");
-    let mut command = bare_command(&qemu_img);
+    let mut command = unconfined(&qemu_img);
     command.args(["create", "-q", "-f", format]);
     if !options.is_empty() {
         command.args(["-o", options]);
@@ -90,7 +90,7 @@ fn made(format: &str, options: &str) -> Option<Vec<u8>> {
     if options.contains("streamOptimized") {
         // Cannot be created empty.
         std::fs::write(directory.path().join("raw"), vec![0; 64 << 20]).unwrap();
-        command = bare_command(&qemu_img);
+        command = unconfined(&qemu_img);
         command.args(["convert", "-f", "raw", "-O", format, "-o", options]).arg(directory.path().join("raw"));
         command.arg(&path);
     } else {
