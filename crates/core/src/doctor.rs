@@ -244,6 +244,12 @@ impl Core {
                 );
             }
         }
+        for medium in media.iter().filter(|medium| medium.bytes.is_some()) {
+            if !items.contains(&StorageItem::Medium(medium.id)) {
+                let text = format!("the file of medium {} is missing", medium.name);
+                findings.push(Finding::problem("medium", text).hint("delete the medium and import it again"));
+            }
+        }
         for item in items {
             let (what, known) = match item {
                 StorageItem::Volume(id) => (format!("volumes/{id}"), knows_volume(&volumes, id)),

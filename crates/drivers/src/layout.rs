@@ -8,6 +8,9 @@ use std::path::{Component, Path, PathBuf};
 /// Name of what is unfinished: `.making-` and the key.
 pub(crate) const MAKING: &str = ".making-";
 
+/// Name of what is being fetched, and kept for going on after a break: `.fetching-` and the key.
+pub(crate) const FETCHING: &str = ".fetching-";
+
 /// The data directory and the names in it.
 #[derive(Clone, Debug)]
 pub(crate) struct Layout {
@@ -46,8 +49,12 @@ impl Layout {
         self.volumes().join(format!("{id}.{}", format.word()))
     }
 
+    pub(crate) fn media(&self) -> PathBuf {
+        self.root.join("media")
+    }
+
     pub(crate) fn medium(&self, id: MediumId) -> PathBuf {
-        self.root.join("media").join(format!("{id}.iso"))
+        self.media().join(format!("{id}.iso"))
     }
 
     pub(crate) fn machines(&self) -> PathBuf {

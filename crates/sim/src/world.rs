@@ -53,7 +53,8 @@ pub struct World {
     /// Says that this process lives, when a test has it do so.
     pub presence: Presence,
     runner: Runner,
-    store: Arc<SqliteStore>,
+    /// The store, for what happens behind core's back.
+    pub store: Arc<SqliteStore>,
 }
 
 const WORKER: &str = "test";
@@ -244,8 +245,10 @@ impl World {
         }
         let items: BTreeSet<StorageItem> = self.storage.items().await?.into_iter().collect();
         let volumes = self.core.volume_list(&self.admin, all.clone()).await?.items;
+        let media = self.core.medium_list(&self.admin, all.clone()).await?.items;
         let templates = self.core.template_list(&self.admin, all).await?.items;
         let mut known = BTreeSet::new();
+        known.extend(media.iter().filter(|one| one.bytes.is_some()).map(|one| StorageItem::Medium(one.id)));
         known.extend(volumes.iter().map(|volume| StorageItem::Volume(volume.id)));
         known
             .extend(templates.iter().filter(|one| one.image.is_some()).map(|one| StorageItem::Image(one.id)));

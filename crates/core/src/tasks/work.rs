@@ -5,11 +5,11 @@ use crate::error::{Error, Result};
 use crate::ports::{DriverError, Progress, StoreError};
 use crate::tasks::Task;
 use crate::time::Timestamp;
-use crate::{machines, snapshots, templates, volumes};
+use crate::{machines, media, snapshots, templates, volumes};
 use serde::de::DeserializeOwned;
 
 /// Every kind of task there is. Adding one: write its [`Work`], name it here and in [`decode`].
-pub const TASK_KINDS: [&str; 15] = [
+pub const TASK_KINDS: [&str; 17] = [
     "machine.create",
     "machine.start",
     "machine.stop",
@@ -23,6 +23,8 @@ pub const TASK_KINDS: [&str; 15] = [
     "snapshot.remove",
     "template.make",
     "template.delete",
+    "medium.make",
+    "medium.delete",
     "volume.create",
     "volume.delete",
 ];
@@ -50,6 +52,8 @@ pub(crate) fn decode(task: &Task) -> Result<Box<dyn Work>> {
         "snapshot.remove" => typed::<snapshots::Remove>(task),
         "template.make" => typed::<templates::tasks::Make>(task),
         "template.delete" => typed::<templates::tasks::Delete>(task),
+        "medium.make" => typed::<media::tasks::Make>(task),
+        "medium.delete" => typed::<media::tasks::Delete>(task),
         "volume.create" => typed::<volumes::tasks::Create>(task),
         "volume.delete" => typed::<volumes::tasks::Delete>(task),
         other => Err(Error::internal(format!("no task is of kind {other}"))),

@@ -71,7 +71,7 @@ async fn template_create(
 ) -> Answer {
     let ask = TemplateAsk {
         name: value.name,
-        source: value.source.into(),
+        source: render::source(value.source)?,
         description: value.description,
         vcpus: value.vcpus,
         memory_mib: value.memory_mib,
@@ -88,9 +88,9 @@ async fn template_create(
 }
 
 /// On the wire the parts of a source are one level down.
-fn in_source(mut error: Error) -> Error {
+pub(super) fn in_source(mut error: Error) -> Error {
     if let ErrorKind::Invalid { field } = &mut error.kind
-        && ["recipe", "path"].contains(&field.as_str())
+        && ["recipe", "path", "url"].contains(&field.as_str())
     {
         field.insert_str(0, "source/");
     }

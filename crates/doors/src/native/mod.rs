@@ -14,6 +14,7 @@ mod disks;
 mod document;
 mod events;
 mod machines;
+mod media;
 mod places;
 mod render;
 mod snapshots;
@@ -58,6 +59,7 @@ fn routes() -> OpenApiRouter<DoorState> {
         .merge(machines::routes())
         .merge(disks::routes())
         .merge(snapshots::routes())
+        .merge(media::routes())
         .merge(places::routes())
         .merge(tasks::routes())
         .merge(access::routes())

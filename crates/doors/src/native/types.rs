@@ -12,6 +12,7 @@ mod access;
 mod disks;
 mod lists;
 mod machines;
+mod media;
 mod places;
 mod snapshots;
 mod tasks;
@@ -29,14 +30,15 @@ pub use machines::{
     Endpoint, GuestFacts, Machine, MachineCreate, MachineEdit, Nic, Observation, PowerChange, Run, RunOutput,
     TemplateRef,
 };
+pub use media::{MediaAsk, Medium, MediumCreate};
 pub use places::{
     Accelerator, Address, AddressReserve, Cluster, Host, HostFacts, Network, NetworkCreate, Range,
 };
 pub use snapshots::{Snapshot, SnapshotCreate, SnapshotRevert, SnapshotVolume};
 pub use tasks::{Doctor, Event, Finding, Info, Task};
 pub use words::{
-    Firmware, ImageFormat, Level, Life, NetworkKind, Observed, Power, Role, SnapshotState, TaskState,
-    TemplateState, VolumeState,
+    Firmware, ImageFormat, Level, Life, MediumState, NetworkKind, Observed, Power, Role, SnapshotState,
+    SourceFormat, TaskState, TemplateState, VolumeState,
 };
 
 use serde::{Deserialize, Serialize};

@@ -2,7 +2,7 @@
 
 use super::machine::{MachineCommand, Ssh};
 use super::objects::{
-    AddressCommand, HostCommand, NetworkCommand, SnapshotCommand, StorageCommand, TaskCommand,
+    AddressCommand, HostCommand, MediumCommand, NetworkCommand, SnapshotCommand, StorageCommand, TaskCommand,
     TemplateCommand, TokenCommand, VolumeCommand,
 };
 use super::settings::ConfigCommand;
@@ -118,6 +118,9 @@ pub(super) enum Command {
     /// What machines are made from
     #[command(subcommand)]
     Template(TemplateCommand),
+    /// ISO images that can be inserted into machines
+    #[command(subcommand)]
+    Medium(MediumCommand),
     /// Virtual disks
     #[command(subcommand)]
     Volume(VolumeCommand),

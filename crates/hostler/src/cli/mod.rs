@@ -84,6 +84,7 @@ async fn ask(command: Command, global: &Global) -> Result<Exit, Failure> {
         Command::Machine(command) => machine::run(&session, command).await,
         Command::Ssh(ssh) => machine::ssh(&session, ssh).await,
         Command::Template(command) => objects::template(&session, command).await,
+        Command::Medium(command) => objects::medium(&session, command).await,
         Command::Volume(command) => objects::volume(&session, command).await,
         Command::Snapshot(command) => objects::snapshot(&session, command).await,
         Command::Network(command) => objects::network(&session, command).await,

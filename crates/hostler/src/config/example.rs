@@ -40,6 +40,15 @@ accelerator = "auto"
 # A machine's console log is cut down when it grows beyond this.
 console_bytes = 1048576
 
+[images]
+# Images and media are fetched from public addresses only. These prefixes are allowed, too, e.g. ["10.0.0.0/8"].
+allow_addresses = []
+# An HTTP proxy to fetch through. It resolves the names, so it must keep others from your network itself.
+# proxy = "http://proxy.example:3128"
+# The longest that one file may take, and how long a server may send nothing.
+patience_s = 14400
+stall_s = 60
+
 [tasks]
 # Tasks that run at the same time.
 concurrency = 8

@@ -57,6 +57,9 @@ fn a_value_out_of_range_names_its_setting() {
         refusal("[tasks]\nconcurrency = 0\n"),
         "hostler.toml: tasks.concurrency must be between 1 and 1024"
     );
+    let text = refusal("[images]\nallow_addresses = [\"10.0.0.1/8\"]\n");
+    assert!(text.ends_with("says more than its length: did you mean 10.0.0.0/8?"), "{text}");
+    assert!(refusal("[images]\nproxy = \"socks5://a\"\n").contains("images.proxy must be the address"));
 }
 
 #[test]

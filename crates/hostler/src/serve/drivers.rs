@@ -90,6 +90,7 @@ impl DriverFactory for RealDrivers {
             id: installation.storage,
             data_dir: data_dir.to_owned(),
             qemu_img,
+            fetch: config.images.rules(),
             agent: agent.or_else(agent_beside_us),
         });
         let switch = Arc::new(LinuxSwitch::new(installation.host));

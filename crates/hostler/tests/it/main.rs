@@ -7,6 +7,8 @@ mod crash;
 mod debian;
 mod debian_template;
 mod images;
+mod imports;
+mod media;
 mod native;
 mod program;
 mod real;

@@ -4,7 +4,8 @@
 use anyhow::{Context, Result, ensure};
 use hostler_core::core::ListAsk;
 use hostler_core::machines::Verb as Power;
-use hostler_core::ports::DriverErrorKind;
+use hostler_core::media::MediumAsk;
+use hostler_core::ports::{DriverErrorKind, ImageSource};
 use hostler_core::snapshots::SnapshotAsk;
 use hostler_core::tasks::{TASK_KINDS, TaskState};
 use hostler_core::volumes::VolumeAsk;
@@ -21,6 +22,8 @@ enum Scene {
     TemplateDelete,
     VolumeCreate,
     VolumeDelete,
+    MediumMake,
+    MediumDelete,
     SnapshotTake(Then),
     SnapshotRevert(Then),
     SnapshotRemove(Then),
@@ -39,7 +42,7 @@ enum Then {
     Grown,
 }
 
-const SCENES: [Scene; 24] = [
+const SCENES: [Scene; 26] = [
     Scene::Create,
     Scene::Power(Power::Start, false),
     Scene::Power(Power::Stop, false),
@@ -54,6 +57,8 @@ const SCENES: [Scene; 24] = [
     Scene::TemplateDelete,
     Scene::VolumeCreate,
     Scene::VolumeDelete,
+    Scene::MediumMake,
+    Scene::MediumDelete,
     Scene::SnapshotTake(Then::OnWithMemory),
     Scene::SnapshotTake(Then::On),
     Scene::SnapshotTake(Then::Off),
@@ -67,7 +72,7 @@ const SCENES: [Scene; 24] = [
 ];
 
 /// What tasks ask of drivers.
-const CALLED: [Verb; 20] = [
+const CALLED: [Verb; 22] = [
     Verb::Observe,
     Verb::Start,
     Verb::ShutDown,
@@ -88,7 +93,16 @@ const CALLED: [Verb; 20] = [
     Verb::VolumeSnapshot,
     Verb::VolumeRevert,
     Verb::VolumeSnapshotRemove,
+    Verb::MediumMake,
+    Verb::MediumRemove,
 ];
+
+/// A medium from an address that a simulator never asks.
+fn medium() -> MediumAsk {
+    let url = "https://example.org/installer.iso".to_owned();
+    let source = ImageSource::Url { url, format: None, checksum: None, max_mib: 1024 };
+    MediumAsk { name: "iso".into(), source, description: String::new() }
+}
 
 /// A world in which the scene can begin.
 async fn stage(scene: Scene) -> Result<World> {
@@ -106,6 +120,7 @@ async fn stage(scene: Scene) -> Result<World> {
             core.volume_create(admin, &VolumeAsk { name: "v".into(), size_mib: 8, storage: None }, None)
                 .await?;
         }
+        Scene::MediumDelete => drop(core.medium_make(admin, &medium(), None).await?),
         _ => {}
     }
     world.run_tasks(Mode::Plain).await?;
@@ -150,7 +165,7 @@ async fn ask(world: &World, scene: Scene) -> Result<()> {
         Scene::TemplateMake => {
             let mut ask = hostler_core::templates::TemplateAsk {
                 name: "another".into(),
-                source: hostler_core::ports::ImageSource::Recipe { recipe: "micro".into(), mirror: None },
+                source: ImageSource::Recipe { recipe: "micro".into(), mirror: None },
                 description: String::new(),
                 vcpus: 1,
                 memory_mib: 128,
@@ -172,6 +187,8 @@ async fn ask(world: &World, scene: Scene) -> Result<()> {
         }
         Scene::SnapshotRevert(_) => drop(core.snapshot_revert(admin, "1", true).await?),
         Scene::SnapshotRemove(_) => drop(core.snapshot_remove(admin, "1").await?),
+        Scene::MediumMake => drop(core.medium_make(admin, &medium(), None).await?),
+        Scene::MediumDelete => drop(core.medium_delete(admin, "iso").await?),
     }
     Ok(())
 }

@@ -13,6 +13,7 @@ mod churn;
 mod commits;
 mod fleet;
 mod guests;
+mod imports;
 mod reads;
 mod server;
 mod start;
@@ -83,7 +84,11 @@ async fn measure() -> Result<bool> {
             bed.say(&format!("SKIPPED: nothing is measured with QEMU: {why}"));
             table.add(vec![Figure::new("SKIPPED", why)]);
         }
-        None => table.add_or("guests", guests::measure(&bed).await),
+        None => {
+            table.add_or("guests", guests::measure(&bed).await);
+            table.heading("images");
+            table.add_or("images", imports::measure(&bed).await);
+        }
     }
     table.heading("afterwards");
     table.add(vec![Figure::new("load average", bed::load())]);
