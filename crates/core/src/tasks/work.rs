@@ -5,11 +5,11 @@ use crate::error::{Error, Result};
 use crate::ports::{DriverError, Progress, StoreError};
 use crate::tasks::Task;
 use crate::time::Timestamp;
-use crate::{machines, templates, volumes};
+use crate::{doctor, machines, templates, volumes};
 use serde::de::DeserializeOwned;
 
 /// Every kind of task there is. Adding one: write its [`Work`], name it here and in [`decode`].
-pub const TASK_KINDS: [&str; 12] = [
+pub const TASK_KINDS: [&str; 13] = [
     "machine.create",
     "machine.start",
     "machine.stop",
@@ -22,6 +22,7 @@ pub const TASK_KINDS: [&str; 12] = [
     "template.delete",
     "volume.create",
     "volume.delete",
+    "host.clean",
 ];
 
 /// Version of the payloads' form that this program writes. Raised when a payload changes in a way that serde's
@@ -46,6 +47,7 @@ pub(crate) fn decode(task: &Task) -> Result<Box<dyn Work>> {
         "template.delete" => typed::<templates::tasks::Delete>(task),
         "volume.create" => typed::<volumes::tasks::Create>(task),
         "volume.delete" => typed::<volumes::tasks::Delete>(task),
+        "host.clean" => typed::<doctor::clean::Clean>(task),
         other => Err(Error::internal(format!("no task is of kind {other}"))),
     }
 }

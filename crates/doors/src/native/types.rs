@@ -30,7 +30,7 @@ pub use machines::{
 pub use places::{
     Accelerator, Address, AddressReserve, Cluster, Host, HostFacts, Network, NetworkCreate, Range,
 };
-pub use tasks::{Doctor, Event, Finding, Info, Task};
+pub use tasks::{Doctor, Event, Finding, Info, RepairAsk, RepairDone, RepairOutcome, Repairs, Task};
 pub use words::{
     ImageFormat, Level, Life, NetworkKind, Observed, Power, Role, TaskState, TemplateState, VolumeState,
 };

@@ -69,7 +69,7 @@ fn run(cli: Cli, drivers: &dyn DriverFactory) -> Result<Exit, Failure> {
             settings::completions(shell, drivers.program());
             Ok(Exit::DONE)
         }
-        Command::Doctor => block_on(doctor::doctor(&global, drivers)),
+        Command::Doctor(ask) => block_on(doctor::doctor(&global, &ask, drivers)),
         command => block_on(async { ask(command, &global).await }),
     }
 }
@@ -89,7 +89,7 @@ async fn ask(command: Command, global: &Global) -> Result<Exit, Failure> {
         Command::Token(command) => objects::token(&session, command).await,
         Command::Whoami => objects::whoami(&session).await,
         Command::Events => objects::events(&session).await,
-        Command::Serve(_) | Command::Config(_) | Command::Completions { .. } | Command::Doctor => {
+        Command::Serve(_) | Command::Config(_) | Command::Completions { .. } | Command::Doctor(_) => {
             Ok(Exit::DONE)
         }
     }

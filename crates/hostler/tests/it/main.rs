@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod crash;
+mod doctor;
 mod images;
 mod native;
 mod program;

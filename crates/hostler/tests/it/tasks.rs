@@ -8,6 +8,7 @@ use hostler_core::tasks::{TASK_KINDS, TaskState};
 use hostler_core::volumes::VolumeAsk;
 use hostler_sim::{Mode, Verb, World};
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 /// Something a caller asks for, which orders one task.
 #[derive(Clone, Copy, Debug)]
@@ -19,9 +20,10 @@ enum Scene {
     TemplateDelete,
     VolumeCreate,
     VolumeDelete,
+    Clean,
 }
 
-const SCENES: [Scene; 14] = [
+const SCENES: [Scene; 15] = [
     Scene::Create,
     Scene::Power(Power::Start, false),
     Scene::Power(Power::Stop, false),
@@ -36,6 +38,7 @@ const SCENES: [Scene; 14] = [
     Scene::TemplateDelete,
     Scene::VolumeCreate,
     Scene::VolumeDelete,
+    Scene::Clean,
 ];
 
 /// What tasks ask of drivers.
@@ -67,6 +70,11 @@ async fn stage(scene: Scene) -> Result<World> {
         Scene::VolumeDelete => {
             core.volume_create(admin, &VolumeAsk { name: "v".into(), size_mib: 8, storage: None }, None)
                 .await?;
+        }
+        Scene::Clean => {
+            world.leave_something().await?;
+            world.clock.advance(Duration::from_secs(2 * 3600));
+            return Ok(world);
         }
         _ => {}
     }
@@ -107,6 +115,7 @@ async fn ask(world: &World, scene: Scene) -> Result<()> {
                 .await?;
         }
         Scene::VolumeDelete => drop(core.volume_delete(admin, "1").await?),
+        Scene::Clean => drop(core.doctor_repair(admin, false, None).await?),
     }
     Ok(())
 }
@@ -176,6 +185,11 @@ async fn fails_cleanly(scene: Scene, verb: Verb) -> Result<bool> {
         }
         if matches!(scene, Scene::VolumeDelete) {
             world.core.volume_delete(&world.admin, "1").await?;
+            world.run_tasks(Mode::Plain).await?;
+        }
+        if matches!(scene, Scene::Clean) {
+            // What was removed is gone, what is left is found again.
+            ask(&world, scene).await?;
             world.run_tasks(Mode::Plain).await?;
         }
     }

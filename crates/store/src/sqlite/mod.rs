@@ -228,9 +228,35 @@ impl Store for SqliteStore {
         self.events.subscribe()
     }
 
+    async fn recount(&self, mend: bool) -> Result<Vec<Kind>, StoreError> {
+        let mut behind = Vec::new();
+        for kind in Kind::ALL {
+            let mut draft = Draft::new("SELECT COUNT(*) FROM counter WHERE ");
+            counter_is_behind(&mut draft, kind);
+            if self.readers.number(draft.finish()).await? == 0 {
+                continue;
+            }
+            behind.push(kind);
+            if mend {
+                let mut draft = Draft::new("UPDATE counter SET next = (SELECT MAX(number) + 1 FROM ");
+                draft.table(kind).push(") WHERE ");
+                counter_is_behind(&mut draft, kind);
+                let statement = draft.finish();
+                self.ask(|reply| Job::Prune { statement, reply }).await?;
+            }
+        }
+        Ok(behind)
+    }
+
     async fn facts(&self, thorough: bool) -> Result<StoreFacts, StoreError> {
         facts::facts(&self.path, &self.readers, thorough).await
     }
+}
+
+/// The condition on the counter of this kind that a number given already would be given again.
+fn counter_is_behind(draft: &mut Draft, kind: Kind) {
+    draft.push("kind = ").bind(Value::Text(kind.word().to_owned()));
+    draft.push(" AND next <= (SELECT MAX(number) FROM ").table(kind).push(")");
 }
 
 /// Tasks that name one of these hosts, or none.
