@@ -2,9 +2,11 @@
 
 use rustix::process::{Resource, Rlimit};
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 
 /// Upper bounds for a child that handles untrusted data.
 #[derive(Clone, Copy, Debug)]
@@ -31,6 +33,16 @@ pub(crate) fn detach(command: &mut Command) {
         rustix::process::setsid()?;
         close_on_exec();
         Ok(rustix::thread::set_no_new_privs(true)?)
+    });
+}
+
+/// The child gets these descriptors under the numbers that they have here. Comes after [`detach`], which closes all.
+pub(crate) fn inherit(command: &mut Command, descriptors: Arc<Vec<OwnedFd>>) {
+    before_exec(command, move || {
+        for descriptor in descriptors.iter() {
+            rustix::io::fcntl_setfd(descriptor, rustix::io::FdFlags::empty())?;
+        }
+        Ok(())
     });
 }
 

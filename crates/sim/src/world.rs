@@ -15,6 +15,7 @@ use hostler_core::ports::{
     StorageItem, Store, StoreError, Switch, Uplink, VolumeSpec,
 };
 use hostler_core::record::{Kind, Record};
+use hostler_core::snapshots::{Snapshot, SnapshotState};
 use hostler_core::tasks::{Runner, Task, TaskState};
 use hostler_core::templates::{Firmware, TemplateAsk};
 use hostler_store::SqliteStore;
@@ -75,6 +76,7 @@ impl World {
         let (config, faults) = (SimConfig::instant(), Faults::none());
         let hypervisor = SimHypervisor::in_memory(found.host, &config, faults.clone());
         let storage = SimStorage::in_memory(found.storage, &config, faults.clone());
+        let hypervisor = hypervisor.with_storage(&storage);
         let switch = SimSwitch::new(found.host, faults.clone());
         let host = LocalHost {
             hypervisor: Arc::new(hypervisor.clone()),
@@ -164,6 +166,7 @@ impl World {
             nics: Vec::new(),
             seed: None,
             medium: None,
+            snapshot: None,
         };
         self.hypervisor.start(&spec).await?;
         let network = NetworkSpec {
@@ -283,7 +286,17 @@ impl World {
         known
             .extend(templates.iter().filter(|one| one.image.is_some()).map(|one| StorageItem::Image(one.id)));
         ensure!(items == known, "files {items:?} are not those of the records {known:?}");
+        let snapshots = self.core.snapshot_list(&self.admin, ListAsk { limit: 1000, ..ListAsk::default() });
+        let snapshots = snapshots.await?.items;
+        for snapshot in &snapshots {
+            ensure!(snapshot.task.is_none(), "snapshot {} is still held", snapshot.name);
+            ensure!(snapshot.state == SnapshotState::Present, "snapshot {}: {snapshot:?}", snapshot.name);
+        }
         for volume in &volumes {
+            let has = |snapshot: &&Snapshot| snapshot.volumes.iter().any(|kept| kept.volume == volume.id);
+            let known = snapshots.iter().filter(has).map(|snapshot| snapshot.id).collect();
+            let kept = self.storage.snapshots(volume.id);
+            ensure!(kept == known, "volume {} has the snapshots {kept:?}, not {known:?}", volume.name);
             ensure!(volume.task.is_none(), "volume {} is still held", volume.name);
             let owner = volume.machine.and_then(|id| machines.iter().find(|machine| machine.id == id));
             ensure!(

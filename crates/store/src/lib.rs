@@ -15,8 +15,14 @@
 
 mod commit;
 mod filter;
+mod jobs;
+mod open;
+mod postgres;
 mod schema;
 mod sql;
 mod sqlite;
+mod statements;
 
-pub use sqlite::{OpenError, SqliteStore};
+pub use open::{Database, OpenError, open};
+pub use postgres::PostgresStore;
+pub use sqlite::SqliteStore;

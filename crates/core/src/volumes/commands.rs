@@ -11,6 +11,7 @@ use crate::machines::{Life, Machine, Observed};
 use crate::ports::{IoLimits, StorageFacts, StoreError};
 use crate::query::Filter;
 use crate::record::Kind;
+use crate::snapshots::in_no_snapshot;
 use crate::tasks::{Accepted, Order, Task, Work, ordered};
 use crate::templates::ImageFormat;
 
@@ -176,7 +177,8 @@ impl Core {
     /// Takes a volume from a machine that is off.
     ///
     /// # Errors
-    /// Not found; busy; conflict `not_attached`, `in_use` for the volume it boots from, or `wrong_state`.
+    /// Not found; busy; conflict `not_attached`, `in_use` for the volume it boots from, `has_snapshots`, or
+    /// `wrong_state`.
     pub async fn volume_detach(&self, caller: &Caller, key: &str) -> Result<Volume> {
         decided(async || {
             let mut volume = self.volume_free(caller, key).await?;
@@ -188,6 +190,7 @@ impl Core {
                 return Err(Error::conflict("in_use", text).into());
             }
             let machine = self.machine_off(caller, &holder.to_string()).await?;
+            in_no_snapshot(&volume, &self.snapshots_of(&machine).await?)?;
             volume.machine = None;
             self.volume_changed_off(volume, &machine).await
         })

@@ -2,13 +2,13 @@
 
 use super::types::{
     Accelerator, Account, Address, Cluster, Event, Finding, Host, HostFacts, Image, ImageSource, Network,
-    Range, RepairDone, RepairOutcome, Storage, Task, Template, Token, Volume,
+    Range, RepairDone, RepairOutcome, Snapshot, SnapshotVolume, Storage, Task, Template, Token, Volume,
 };
 use hostler_core::Core;
 use hostler_core::access::{self, Caller};
 use hostler_core::ports::{self, StorageFacts};
 use hostler_core::time::Timestamp;
-use hostler_core::{doctor, events, hosts, networks, tasks, templates, volumes};
+use hostler_core::{doctor, events, hosts, networks, snapshots, tasks, templates, volumes};
 
 /// A point in time, when there is one.
 pub(super) fn time(at: Option<Timestamp>) -> Option<String> {
@@ -60,6 +60,30 @@ impl From<volumes::Volume> for Volume {
             reason: volume.reason,
             task: volume.task.map(|id| id.0),
             created_at: volume.created_at.to_string(),
+        }
+    }
+}
+
+impl From<snapshots::Snapshot> for Snapshot {
+    fn from(snapshot: snapshots::Snapshot) -> Self {
+        let kept = snapshot.volumes.iter();
+        let volumes =
+            kept.map(|kept| SnapshotVolume { volume: kept.volume.0, size_mib: kept.size_mib }).collect();
+        Self {
+            id: snapshot.id.0,
+            number: snapshot.number,
+            name: snapshot.name,
+            description: snapshot.description,
+            owner: snapshot.owner.0,
+            machine: snapshot.machine.0,
+            memory: snapshot.memory,
+            volumes,
+            vcpus: snapshot.vcpus,
+            memory_mib: snapshot.memory_mib,
+            state: snapshot.state.into(),
+            reason: snapshot.reason,
+            task: snapshot.task.map(|id| id.0),
+            created_at: snapshot.created_at.to_string(),
         }
     }
 }

@@ -9,6 +9,7 @@ use crate::layout::{Layout, plain_file_name};
 use hostler_core::ports::{Boot, DriverError, Link, MachineSpec, NicSpec};
 use hostler_core::templates::Firmware;
 use serde_json::json;
+use std::os::fd::RawFd;
 
 /// Names within the machine's directory.
 pub(super) const QMP_SOCKET: &str = "qmp.sock";
@@ -38,12 +39,21 @@ pub(super) struct Platform<'a> {
     pub(super) cpu: &'a str,
 }
 
-/// The arguments, without the program's name. `forwards` has a loopback port for each card that forwards one.
+/// Where the host's end of a network card is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wire {
+    /// In QEMU's own network, with the loopback port that is forwarded, if one is.
+    User(Option<u16>),
+    /// A tap, as a descriptor that the process inherits.
+    Tap(RawFd),
+}
+
+/// The arguments, without the program's name. `wires` has the host's end of each card.
 pub(super) fn command_line(
     spec: &MachineSpec,
     platform: Platform<'_>,
     layout: &Layout,
-    forwards: &[Option<u16>],
+    wires: &[Wire],
 ) -> Result<Vec<String>, DriverError> {
     let mut line = Line::default();
     foundation(&mut line, spec, platform)?;
@@ -54,7 +64,7 @@ pub(super) fn command_line(
         return Err(DriverError::refused("a machine can have 8 network cards at most"));
     }
     for (index, nic) in spec.nics.iter().enumerate() {
-        network_card(&mut line, index, nic, forwards.get(index).copied().flatten())?;
+        network_card(&mut line, index, nic, wires.get(index).copied())?;
     }
     Ok(line.0)
 }
@@ -179,24 +189,15 @@ fn disks(line: &mut Line, spec: &MachineSpec, layout: &Layout) -> Result<(), Dri
     Ok(())
 }
 
-fn network_card(
-    line: &mut Line,
-    index: usize,
-    nic: &NicSpec,
-    forward: Option<u16>,
-) -> Result<(), DriverError> {
+fn network_card(line: &mut Line, index: usize, nic: &NicSpec, wire: Option<Wire>) -> Result<(), DriverError> {
     if !is_mac(&nic.mac) {
         return Err(DriverError::refused(format!("{:?} is not a MAC address", nic.mac)));
     }
-    let Link::User { outbound, forward: guest } = &nic.link else {
-        return Err(DriverError::unsupported("bridges cannot be used yet"));
+    let netdev = match (&nic.link, wire) {
+        (Link::User { outbound, forward }, Some(Wire::User(port))) => user(index, *outbound, *forward, port),
+        (Link::Bridge { .. }, Some(Wire::Tap(descriptor))) => format!("tap,id=net{index},fd={descriptor}"),
+        _ => return Err(DriverError::internal(format!("the card {} has no wire of its kind", nic.mac))),
     };
-    // Without restrict the guest reaches this host's loopback and whatever the host reaches.
-    let restrict = if *outbound { "off" } else { "on" };
-    let mut netdev = format!("user,id=net{index},ipv6=off,restrict={restrict}");
-    if let (Some(guest), Some(host)) = (guest, forward) {
-        netdev.push_str(&format!(",hostfwd=tcp:127.0.0.1:{host}-:{guest}"));
-    }
     line.option("-netdev", netdev);
     line.option(
         "-device",
@@ -208,6 +209,16 @@ fn network_card(
         ),
     );
     Ok(())
+}
+
+fn user(index: usize, outbound: bool, guest: Option<u16>, host: Option<u16>) -> String {
+    // Without restrict the guest reaches this host's loopback and whatever the host reaches.
+    let restrict = if outbound { "off" } else { "on" };
+    let mut netdev = format!("user,id=net{index},ipv6=off,restrict={restrict}");
+    if let (Some(guest), Some(host)) = (guest, host) {
+        netdev.push_str(&format!(",hostfwd=tcp:127.0.0.1:{host}-:{guest}"));
+    }
+    netdev
 }
 
 fn is_mac(text: &str) -> bool {
@@ -265,11 +276,12 @@ mod tests {
                 network_config: Some("secret".into()),
             }),
             medium: None,
+            snapshot: None,
         }
     }
 
     fn line(spec: &MachineSpec) -> Result<Vec<String>, DriverError> {
-        command_line(spec, PLATFORM, &Layout::new(Path::new("/data,dir")), &[Some(40001)])
+        command_line(spec, PLATFORM, &Layout::new(Path::new("/data,dir")), &[Wire::User(Some(40001))])
     }
 
     #[test]
@@ -331,6 +343,17 @@ mod tests {
         assert!(joined.contains("serial=disk0,bootindex=1"));
         assert!(joined.contains("restrict=off -device"));
         assert!(!joined.contains("-kernel"));
+    }
+
+    #[test]
+    fn a_card_on_a_bridge_gets_its_tap_as_a_descriptor() {
+        let mut spec = spec();
+        let network = hostler_core::ids::NetworkId(Uuid::from_u128(4));
+        spec.nics[0].link = Link::Bridge { network, bridge: "br0".into(), address: None };
+        let layout = Layout::new(Path::new("/data"));
+        let joined = command_line(&spec, PLATFORM, &layout, &[Wire::Tap(17)]).unwrap().join(" ");
+        assert!(joined.contains("-netdev tap,id=net0,fd=17 -device virtio-net-pci,id=nic0,netdev=net0,"));
+        assert!(line(&spec).is_err(), "a bridge is never replaced by another kind of network");
     }
 
     #[test]

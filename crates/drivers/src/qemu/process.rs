@@ -5,7 +5,7 @@
 //! machine's UUID. The pidfd is opened first and the checks are made after, so that a signal cannot hit a stranger.
 
 use crate::durable::io_failed;
-use crate::spawn::{bare_command, detach};
+use crate::spawn::{bare_command, detach, inherit};
 use hostler_core::ids::MachineId;
 use hostler_core::ports::DriverError;
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -16,6 +16,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Arc;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -81,13 +82,14 @@ fn watchable(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     Ok(registered?)
 }
 
-/// Starts a program in a session of its own, with the directory as its working directory and its output going to
-/// `log`. Returns its pid; the caller takes hold of it with [`Process::hold`] at once.
+/// Starts a program in a session of its own, with the directory as its working directory, its output going to `log`,
+/// and these descriptors of ours. Returns its pid; the caller takes hold of it with [`Process::hold`] at once.
 pub(super) fn spawn(
     binary: &Path,
     arguments: &[String],
     directory: &Path,
     log: &Path,
+    descriptors: Arc<Vec<OwnedFd>>,
 ) -> Result<u32, DriverError> {
     let open = |path: &Path| File::options().create(true).append(true).open(path);
     let output = open(log).map_err(|error| io_failed("cannot open qemu.log", &error))?;
@@ -95,6 +97,7 @@ pub(super) fn spawn(
     let mut command = bare_command(binary);
     command.args(arguments).current_dir(directory).stdin(Stdio::null()).stdout(output).stderr(errors);
     detach(&mut command);
+    inherit(&mut command, descriptors);
     let child =
         command.spawn().map_err(|error| io_failed(format!("cannot run {}", binary.display()), &error))?;
     Ok(child.id())
@@ -173,7 +176,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let arguments = ["60".to_owned()];
         let log = directory.path().join("log");
-        let pid = spawn(Path::new("/bin/sleep"), &arguments, directory.path(), &log).unwrap();
+        let pid = spawn(Path::new("/bin/sleep"), &arguments, directory.path(), &log, Arc::default()).unwrap();
         let process = Process::hold(pid).unwrap().unwrap();
         assert!(process.is_alive());
         assert!(!process.names(MachineId(uuid::Uuid::nil())));

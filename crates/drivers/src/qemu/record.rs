@@ -9,7 +9,7 @@ use super::command_line::{
 use super::process::{self, Process};
 use crate::durable::{self, absent_is_fine, io_failed, write_durably};
 use hostler_core::ids::MachineId;
-use hostler_core::ports::{DriverError, Endpoint, MachineSpec};
+use hostler_core::ports::{DriverError, Endpoint, Link, MachineSpec};
 use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
@@ -21,6 +21,9 @@ use std::path::{Path, PathBuf};
 const SPEC: &str = "spec.json";
 const PID: &str = "pid";
 pub(super) const QEMU_LOG: &str = "qemu.log";
+
+/// Where SSH listens in guests.
+const SSH_PORT: u16 = 22;
 
 /// Longest `spec.json` and the most of a log that is ever read into memory.
 const READ_LIMIT: u64 = 1 << 20;
@@ -41,10 +44,16 @@ pub(super) struct StartRecord {
 }
 
 impl StartRecord {
-    /// Where the first forwarded port listens.
+    /// Where SSH is reached: at the first forwarded port, else at the first address that is known.
     pub(super) fn endpoint(&self) -> Option<Endpoint> {
-        let port = self.forwards.iter().flatten().next()?;
-        Some(Endpoint { address: IpAddr::V4(Ipv4Addr::LOCALHOST), port: *port })
+        if let Some(port) = self.forwards.iter().flatten().next() {
+            return Some(Endpoint { address: IpAddr::V4(Ipv4Addr::LOCALHOST), port: *port });
+        }
+        let known = self.spec.nics.iter().find_map(|nic| match nic.link {
+            Link::Bridge { address, .. } => address,
+            Link::User { .. } => None,
+        });
+        known.map(|address| Endpoint { address, port: SSH_PORT })
     }
 }
 

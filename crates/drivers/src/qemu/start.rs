@@ -3,17 +3,19 @@
 //! The server may die between any two of these steps; each leaves enough behind for the next server to go on or to
 //! clean up. The fail points name the places (see [`fail_point`]).
 
-use super::command_line::{Platform, QMP_SOCKET, command_line};
+use super::command_line::{Platform, QMP_SOCKET, Wire, command_line};
 use super::probe::Probed;
 use super::process::{self, Process};
 use super::qmp::Qmp;
 use super::record::{Home, QEMU_LOG, StartRecord};
 use super::{Driver, Running, Turn, locked, seed, stop};
 use crate::durable::{blocking, io_failed};
+use crate::network::tap;
 use hostler_core::fail::fail_point;
-use hostler_core::ports::{DriverError, DriverErrorKind, MachineSpec, Sighting};
+use hostler_core::ports::{DriverError, DriverErrorKind, Link, MachineSpec, Sighting};
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -79,7 +81,9 @@ impl Driver {
             accelerator: &accelerator.name,
             cpu: &accelerator.cpu,
         };
-        let arguments = command_line(spec, platform, &self.layout, &forwards)?;
+        let taps = open_taps(spec).await?;
+        let arguments = command_line(spec, platform, &self.layout, &wires(&forwards, &taps))?;
+        let taps: Arc<Vec<OwnedFd>> = Arc::new(taps.into_iter().flatten().collect());
         let record = StartRecord {
             generation: spec.generation,
             qemu_version: probed.version().to_owned(),
@@ -95,7 +99,7 @@ impl Driver {
             // One piece of blocking work, so that a caller who gives up cannot leave a process without its pid file.
             blocking(move || {
                 let _turn = turn;
-                spawn_recorded(&home, &record, &spec, &binary)
+                spawn_recorded(&home, &record, &spec, &binary, taps)
             })
             .await?
         };
@@ -149,6 +153,26 @@ impl Driver {
     }
 }
 
+/// The tap of each card on a bridge. QEMU gets them opened, so it needs no rights of its own.
+async fn open_taps(spec: &MachineSpec) -> Result<Vec<Option<OwnedFd>>, DriverError> {
+    let mut taps = Vec::with_capacity(spec.nics.len());
+    for nic in &spec.nics {
+        taps.push(match &nic.link {
+            Link::User { .. } => None,
+            Link::Bridge { network, bridge, .. } => Some(tap::open(*network, bridge, &nic.mac).await?),
+        });
+    }
+    Ok(taps)
+}
+
+fn wires(forwards: &[Option<u16>], taps: &[Option<OwnedFd>]) -> Vec<Wire> {
+    let wire = |(port, tap): (&Option<u16>, &Option<OwnedFd>)| match tap {
+        Some(tap) => Wire::Tap(tap.as_raw_fd()),
+        None => Wire::User(*port),
+    };
+    forwards.iter().zip(taps).map(wire).collect()
+}
+
 /// A machine that runs already. One whose server died just before letting it run is let run now.
 async fn let_run(running: &Running) -> Result<Sighting, DriverError> {
     if running.qmp.status().await? == "prelaunch" {
@@ -163,6 +187,7 @@ fn spawn_recorded(
     record: &StartRecord,
     spec: &MachineSpec,
     binary: &Path,
+    taps: Arc<Vec<OwnedFd>>,
 ) -> Result<Process, DriverError> {
     home.prepare().map_err(|error| io_failed("cannot prepare the machine's directory", &error))?;
     if let Some(given) = &spec.seed {
@@ -170,7 +195,7 @@ fn spawn_recorded(
     }
     home.write_start(record)?;
     fail_point("qemu.recorded");
-    let pid = process::spawn(binary, &record.arguments, home.path(), &home.file(QEMU_LOG))?;
+    let pid = process::spawn(binary, &record.arguments, home.path(), &home.file(QEMU_LOG), taps)?;
     fail_point("qemu.spawned");
     let held = match Process::hold(pid) {
         Ok(Some(process)) => home.write_pid(&process).map(|()| process),

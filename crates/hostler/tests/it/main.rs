@@ -12,4 +12,5 @@ mod real;
 mod reconcile;
 mod server;
 mod tasks;
+mod two;
 mod walls;

@@ -2,8 +2,10 @@
 //! call, then a clean undo.
 
 use anyhow::{Context, Result, ensure};
+use hostler_core::core::ListAsk;
 use hostler_core::machines::Verb as Power;
 use hostler_core::ports::DriverErrorKind;
+use hostler_core::snapshots::SnapshotAsk;
 use hostler_core::tasks::{TASK_KINDS, TaskState};
 use hostler_core::volumes::VolumeAsk;
 use hostler_sim::{Mode, Verb, World};
@@ -21,9 +23,25 @@ enum Scene {
     VolumeCreate,
     VolumeDelete,
     Clean,
+    SnapshotTake(Then),
+    SnapshotRevert(Then),
+    SnapshotRemove(Then),
 }
 
-const SCENES: [Scene; 15] = [
+/// How the machine is while its snapshot is taken, gone back to, or removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Then {
+    /// On, and its memory is in the snapshot.
+    OnWithMemory,
+    /// On, and its disks alone are in the snapshot.
+    On,
+    /// Off; its memory is in the snapshot if that was taken before.
+    Off,
+    /// On, its memory is in the snapshot, and its disk has grown since.
+    Grown,
+}
+
+const SCENES: [Scene; 25] = [
     Scene::Create,
     Scene::Power(Power::Start, false),
     Scene::Power(Power::Stop, false),
@@ -39,10 +57,20 @@ const SCENES: [Scene; 15] = [
     Scene::VolumeCreate,
     Scene::VolumeDelete,
     Scene::Clean,
+    Scene::SnapshotTake(Then::OnWithMemory),
+    Scene::SnapshotTake(Then::On),
+    Scene::SnapshotTake(Then::Off),
+    Scene::SnapshotRevert(Then::OnWithMemory),
+    Scene::SnapshotRevert(Then::On),
+    Scene::SnapshotRevert(Then::Off),
+    Scene::SnapshotRevert(Then::Grown),
+    Scene::SnapshotRemove(Then::OnWithMemory),
+    Scene::SnapshotRemove(Then::On),
+    Scene::SnapshotRemove(Then::Off),
 ];
 
 /// What tasks ask of drivers.
-const CALLED: [Verb; 14] = [
+const CALLED: [Verb; 20] = [
     Verb::Observe,
     Verb::Start,
     Verb::ShutDown,
@@ -57,6 +85,12 @@ const CALLED: [Verb; 14] = [
     Verb::ImageRemove,
     Verb::VolumeMake,
     Verb::VolumeRemove,
+    Verb::SnapshotTake,
+    Verb::SnapshotRevert,
+    Verb::SnapshotRemove,
+    Verb::VolumeSnapshot,
+    Verb::VolumeRevert,
+    Verb::VolumeSnapshotRemove,
 ];
 
 /// A world in which the scene can begin.
@@ -64,7 +98,11 @@ async fn stage(scene: Scene) -> Result<World> {
     let world = World::with_template().await?;
     let (core, admin) = (&world.core, &world.admin);
     match scene {
-        Scene::Power(..) | Scene::Delete => {
+        Scene::Power(..)
+        | Scene::Delete
+        | Scene::SnapshotTake(_)
+        | Scene::SnapshotRevert(_)
+        | Scene::SnapshotRemove(_) => {
             core.machine_create(admin, &World::machine("m"), None).await?;
         }
         Scene::VolumeDelete => {
@@ -85,8 +123,29 @@ async fn stage(scene: Scene) -> Result<World> {
         _ => {}
     }
     world.run_tasks(Mode::Plain).await?;
+    if let Scene::Delete | Scene::SnapshotRevert(_) | Scene::SnapshotRemove(_) = scene {
+        let memory = !matches!(scene, Scene::SnapshotRevert(Then::On) | Scene::SnapshotRemove(Then::On));
+        core.snapshot_take(admin, "m", &snapshot(memory), None).await?;
+        world.run_tasks(Mode::Plain).await?;
+    }
+    if let Scene::SnapshotTake(then) | Scene::SnapshotRevert(then) | Scene::SnapshotRemove(then) = scene
+        && matches!(then, Then::Off | Then::Grown)
+    {
+        core.machine_power(admin, "m", Power::Stop, true).await?;
+        world.run_tasks(Mode::Plain).await?;
+        if then == Then::Grown {
+            let volume = core.volume_list(admin, ListAsk::default()).await?.items.remove(0);
+            core.volume_grow(admin, &volume.id.to_string(), volume.size_mib + 8).await?;
+            core.machine_power(admin, "m", Power::Start, false).await?;
+            world.run_tasks(Mode::Plain).await?;
+        }
+    }
     world.check_whole().await.context("before the scene")?;
     Ok(world)
+}
+
+fn snapshot(memory: bool) -> SnapshotAsk {
+    SnapshotAsk { name: "s".into(), description: String::new(), memory }
 }
 
 /// Asks for what the scene is about.
@@ -116,6 +175,11 @@ async fn ask(world: &World, scene: Scene) -> Result<()> {
         }
         Scene::VolumeDelete => drop(core.volume_delete(admin, "1").await?),
         Scene::Clean => drop(core.doctor_repair(admin, false, None).await?),
+        Scene::SnapshotTake(then) => {
+            core.snapshot_take(admin, "m", &snapshot(then == Then::OnWithMemory), None).await?;
+        }
+        Scene::SnapshotRevert(_) => drop(core.snapshot_revert(admin, "1", true).await?),
+        Scene::SnapshotRemove(_) => drop(core.snapshot_remove(admin, "1").await?),
     }
     Ok(())
 }
@@ -190,6 +254,10 @@ async fn fails_cleanly(scene: Scene, verb: Verb) -> Result<bool> {
         if matches!(scene, Scene::Clean) {
             // What was removed is gone, what is left is found again.
             ask(&world, scene).await?;
+            world.run_tasks(Mode::Plain).await?;
+        }
+        if matches!(scene, Scene::SnapshotRemove(_)) {
+            world.core.snapshot_remove(&world.admin, "1").await?;
             world.run_tasks(Mode::Plain).await?;
         }
     }
