@@ -1,6 +1,6 @@
 //! Opening a database of either engine, and why that fails.
 
-use crate::{PostgresStore, SqliteStore};
+use crate::{Address, PostgresStore, SqliteStore};
 use hostler_core::ports::Store;
 use std::path::Path;
 use std::sync::Arc;
@@ -148,13 +148,13 @@ impl Database {
     }
 }
 
-/// Opens the database at this address, `postgres://…`, or the file when there is none.
+/// Opens the database at this address, or the file when there is none.
 ///
 /// # Errors
 /// [`OpenError`], which says what to do about it.
-pub async fn open(url: Option<&str>, file: &Path) -> Result<Database, OpenError> {
-    match url {
-        Some(url) => Ok(Database::Postgres(Arc::new(PostgresStore::open(url).await?))),
+pub async fn open(address: Option<Address>, file: &Path) -> Result<Database, OpenError> {
+    match address {
+        Some(address) => Ok(Database::Postgres(Arc::new(PostgresStore::open_at(address).await?))),
         None => Ok(Database::Sqlite(Arc::new(SqliteStore::open(file).await?))),
     }
 }

@@ -18,6 +18,8 @@ mod run;
 mod teller;
 mod writer;
 
+pub use open::Address;
+
 use crate::commit::Plan;
 use crate::filter;
 use crate::jobs::Job;
@@ -56,7 +58,15 @@ impl PostgresStore {
     /// # Errors
     /// [`OpenError`], which says what to do about it.
     pub async fn open(url: &str) -> Result<Self, OpenError> {
-        open::open(open::server(url)?).await
+        Self::open_at(url.parse()?).await
+    }
+
+    /// The same, of an address that was read already.
+    ///
+    /// # Errors
+    /// [`OpenError`], which says what to do about it.
+    pub async fn open_at(address: Address) -> Result<Self, OpenError> {
+        open::open(address.server()).await
     }
 
     /// The database and its server, without the password.

@@ -10,6 +10,8 @@ use super::writer::Writer;
 use crate::open::OpenError;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Connection, Error, PgConnection, Row};
+use std::fmt;
+use std::str::FromStr;
 use std::sync::Arc;
 use tokio::sync::{Mutex, broadcast, mpsc, watch};
 
@@ -34,16 +36,48 @@ const MIGRATIONS: [(i64, &str); 2] = [
 /// is writing must not hold it up for long, and does not.
 const BEGIN: &str = "BEGIN; SELECT pg_advisory_xact_lock(1752134516, 2)";
 
-/// Reads the address.
-pub(super) fn server(url: &str) -> Result<Server, OpenError> {
-    let known = ["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme));
-    if !known {
-        return Err(OpenError::Address("it does not begin with postgres://".to_owned()));
+/// The address of a database, which may have a password in it: shown without.
+#[derive(Clone)]
+pub struct Address(Server);
+
+impl Address {
+    /// Whether there is a password in it.
+    pub fn has_password(url: &str) -> bool {
+        let (_, rest) = url.split_once("://").unwrap_or(("", url));
+        let before_path = rest.split(['/', '?']).next().unwrap_or_default();
+        let in_front = before_path.rsplit_once('@').is_some_and(|(user, _)| user.contains(':'));
+        in_front || rest.split(['?', '&']).skip(1).any(|option| option.starts_with("password="))
     }
-    // What the parser says may quote the address, password and all.
-    let options: PgConnectOptions =
-        url.parse().map_err(|_: Error| OpenError::Address("it is not well formed".to_owned()))?;
-    Ok(Server::new(options))
+
+    pub(super) fn server(self) -> Server {
+        self.0
+    }
+}
+
+impl FromStr for Address {
+    type Err = OpenError;
+
+    fn from_str(url: &str) -> Result<Self, OpenError> {
+        if !["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) {
+            return Err(OpenError::Address("it does not begin with postgres://".to_owned()));
+        }
+        // What the parser says may quote the address, password and all.
+        let options: PgConnectOptions =
+            url.parse().map_err(|_: Error| OpenError::Address("it is not well formed".to_owned()))?;
+        Ok(Self(Server::new(options)))
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.name())
+    }
+}
+
+impl fmt::Debug for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Address({self})")
+    }
 }
 
 /// Opens the store.
