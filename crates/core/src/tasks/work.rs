@@ -105,8 +105,14 @@ impl From<DriverError> for StepError {
 }
 
 impl From<Error> for StepError {
-    fn from(error: Error) -> Self {
-        Self::Refused(error)
+    /// A database that does not answer is no refusal, whichever way the step asked it.
+    fn from(mut error: Error) -> Self {
+        match error.cause.take().map(|cause| cause.downcast::<StoreError>()) {
+            Some(Ok(store)) if matches!(*store, StoreError::Unavailable(_)) => Self::Store(*store),
+            Some(Ok(store)) => Self::Refused(Error { cause: Some(store), ..error }),
+            Some(Err(cause)) => Self::Refused(Error { cause: Some(cause), ..error }),
+            None => Self::Refused(error),
+        }
     }
 }
 
@@ -141,4 +147,19 @@ pub(crate) trait Work: Send + Sync {
 
     /// The world could not be put back: the changes that let go of the subject and leave the reason on it.
     async fn abandon(&self, context: &StepContext<'_>, why: &str) -> Result<Changes, StepError>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_database_that_does_not_answer_is_waited_for() {
+        let away = || StoreError::Unavailable("gone".into());
+        assert!(matches!(StepError::from(Error::from(away())), StepError::Store(_)));
+        let lost = Error::from(StoreError::Failed("broken".into()));
+        assert!(matches!(StepError::from(lost), StepError::Refused(error) if error.cause.is_some()));
+        let refused = StepError::from(Error::not_found("machine", "m"));
+        assert!(matches!(refused, StepError::Refused(_)));
+    }
 }
