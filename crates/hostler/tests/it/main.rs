@@ -4,6 +4,8 @@
 
 mod bad_input;
 mod crash;
+mod debian;
+mod debian_template;
 mod doctor;
 mod images;
 mod native;
