@@ -8,15 +8,16 @@ use hostler_core::access::Caller;
 use hostler_core::core::ListAsk;
 use hostler_core::core::{LocalHost, Parts, Settings};
 use hostler_core::hosts::{Arrival, FirstStart, Key, Presence, arrive, fingerprint};
-use hostler_core::ids::{HostId, StorageId};
+use hostler_core::ids::{HostId, MachineId, NetworkId, StorageId, TemplateId, VolumeId};
 use hostler_core::machines::{Life, MachineAsk, Observed};
 use hostler_core::ports::{
-    Claim, Claimed, Hypervisor, Ids, ImageSource, Progress, Storage, StorageItem, Store, StoreError,
+    Boot, Claim, Claimed, Hypervisor, Ids, ImageSource, MachineSpec, NetworkSpec, Progress, Storage,
+    StorageItem, Store, StoreError, Switch, Uplink, VolumeSpec,
 };
 use hostler_core::record::{Kind, Record};
 use hostler_core::snapshots::{Snapshot, SnapshotState};
 use hostler_core::tasks::{Runner, Task, TaskState};
-use hostler_core::templates::TemplateAsk;
+use hostler_core::templates::{Firmware, TemplateAsk};
 use hostler_store::SqliteStore;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -52,6 +53,7 @@ pub struct World {
     pub admin: Caller,
     /// Says that this process lives, when a test has it do so.
     pub presence: Presence,
+    ids: Arc<SeededIds>,
     runner: Runner,
     /// The store, for what happens behind core's back.
     pub store: Arc<SqliteStore>,
@@ -85,7 +87,7 @@ impl World {
         let core = Core::new(Parts {
             store: store.clone(),
             clock: clock.clone(),
-            ids,
+            ids: ids.clone(),
             hosts: vec![host],
             key: KEY,
             settings: Settings::default(),
@@ -93,7 +95,7 @@ impl World {
         let presence = Presence::new(core.clone(), arrival.process);
         let admin = core.local_administrator().await?;
         let runner = Runner::new(core.clone());
-        Ok(Self { core, clock, hypervisor, storage, switch, faults, admin, presence, runner, store })
+        Ok(Self { core, clock, hypervisor, storage, switch, faults, admin, presence, ids, runner, store })
     }
 
     /// A process that comes with a data directory of its own.
@@ -145,6 +147,41 @@ impl World {
             labels: BTreeMap::new(),
             start: true,
         }
+    }
+
+    /// Leaves a machine, a volume and a network on the host that no record knows.
+    ///
+    /// # Errors
+    /// When they cannot be made.
+    pub async fn leave_something(&self) -> Result<()> {
+        let volume = VolumeSpec { id: VolumeId(self.ids.uuid()), size_mib: 8, backing: None };
+        self.storage.volume_make(&volume).await?;
+        let spec = MachineSpec {
+            id: MachineId(self.ids.uuid()),
+            name: "stray".into(),
+            generation: 1,
+            vcpus: 1,
+            memory_mib: 64,
+            template: TemplateId(self.ids.uuid()),
+            boot: Boot::Firmware(Firmware::default()),
+            disks: Vec::new(),
+            nics: Vec::new(),
+            seed: None,
+            medium: None,
+            snapshot: None,
+        };
+        self.hypervisor.start(&spec).await?;
+        let network = NetworkSpec {
+            id: NetworkId(self.ids.uuid()),
+            bridge: "stray".into(),
+            uplink: Uplink::None,
+            subnets: Vec::new(),
+            domain: None,
+            resolvers: Vec::new(),
+            ports: Vec::new(),
+        };
+        self.switch.apply(&network).await?;
+        Ok(())
     }
 
     /// Runs tasks until none is open, moving the clock when they wait.

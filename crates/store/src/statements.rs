@@ -99,6 +99,26 @@ pub(crate) fn prune_events(before: Timestamp, limit: u32) -> Bound {
     draft.finish()
 }
 
+/// 1 when the next number of a kind is not beyond every number given, else 0.
+pub(crate) fn counter_behind(kind: Kind) -> Bound {
+    let mut draft = Draft::new("SELECT COUNT(*) FROM counter WHERE ");
+    behind(&mut draft, kind);
+    draft.finish()
+}
+
+/// Goes on counting after the greatest number of a kind.
+pub(crate) fn counter_mend(kind: Kind) -> Bound {
+    let mut draft = Draft::new("UPDATE counter SET next = (SELECT MAX(number) + 1 FROM ");
+    draft.table(kind).push(") WHERE ");
+    behind(&mut draft, kind);
+    draft.finish()
+}
+
+fn behind(draft: &mut Draft, kind: Kind) {
+    draft.push("kind = ").bind(Value::Text(kind.word().to_owned()));
+    draft.push(" AND next <= (SELECT MAX(number) FROM ").table(kind).push(")");
+}
+
 /// A row of [`events_after`].
 pub(crate) type EventRow = (i64, i64, String, String, Uuid, Option<Uuid>, String);
 

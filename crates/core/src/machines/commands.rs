@@ -202,6 +202,7 @@ impl Core {
             limits: IoLimits::default(),
             with_machine: true,
             state: VolumeState::Creating,
+            reason: None,
             task: machine.task,
             created_at: machine.created_at,
         }))

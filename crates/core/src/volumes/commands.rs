@@ -93,6 +93,7 @@ impl Core {
             limits: IoLimits::default(),
             with_machine: false,
             state: VolumeState::Creating,
+            reason: None,
             task: None,
             created_at: self.now(),
         };

@@ -2,7 +2,8 @@
 
 use super::types::{
     Accelerator, Account, Address, Cluster, Event, Finding, Host, HostFacts, Image, ImageSource, Medium,
-    Network, Range, Snapshot, SnapshotVolume, SourceFormat, Storage, Task, Template, Token, Volume,
+    Network, Range, RepairDone, RepairOutcome, Snapshot, SnapshotVolume, SourceFormat, Storage, Task,
+    Template, Token, Volume,
 };
 use hostler_core::Core;
 use hostler_core::access::{self, Caller};
@@ -59,6 +60,7 @@ impl From<volumes::Volume> for Volume {
             position: volume.position,
             with_machine: volume.with_machine,
             state: volume.state.into(),
+            reason: volume.reason,
             task: volume.task.map(|id| id.0),
             created_at: volume.created_at.to_string(),
         }
@@ -316,8 +318,21 @@ impl From<doctor::Finding> for Finding {
             text: finding.text,
             cause: finding.cause,
             hint: finding.hint,
+            repair: finding.repair.map(|repair| repair.to_string()),
         }
     }
+}
+
+/// What came of a repair; `task` is the one that was ordered.
+pub(super) fn repaired(repaired: doctor::Repaired, task: Option<Task>) -> RepairDone {
+    let (outcome, error) = match repaired.outcome {
+        doctor::Outcome::Proposed => (RepairOutcome::Proposed, None),
+        doctor::Outcome::Done => (RepairOutcome::Done, None),
+        doctor::Outcome::Ordered(_) => (RepairOutcome::Ordered, None),
+        doctor::Outcome::Refused(why) => (RepairOutcome::Refused, Some(why)),
+    };
+    let repair = repaired.repair.to_string();
+    RepairDone { finding: repaired.finding.into(), repair, outcome, task, error }
 }
 
 impl From<&events::Event> for Event {

@@ -35,7 +35,7 @@ pub use places::{
     Accelerator, Address, AddressReserve, Cluster, Host, HostFacts, Network, NetworkCreate, Range,
 };
 pub use snapshots::{Snapshot, SnapshotCreate, SnapshotRevert, SnapshotVolume};
-pub use tasks::{Doctor, Event, Finding, Info, Task};
+pub use tasks::{Doctor, Event, Finding, Info, RepairAsk, RepairDone, RepairOutcome, Repairs, Task};
 pub use words::{
     Firmware, ImageFormat, Level, Life, MediumState, NetworkKind, Observed, Power, Role, SnapshotState,
     SourceFormat, TaskState, TemplateState, VolumeState,

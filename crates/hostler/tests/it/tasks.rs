@@ -11,6 +11,7 @@ use hostler_core::tasks::{TASK_KINDS, TaskState};
 use hostler_core::volumes::VolumeAsk;
 use hostler_sim::{Mode, Verb, World};
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 /// Something a caller asks for, which orders one task.
 #[derive(Clone, Copy, Debug)]
@@ -24,6 +25,7 @@ enum Scene {
     VolumeDelete,
     MediumMake,
     MediumDelete,
+    Clean,
     SnapshotTake(Then),
     SnapshotRevert(Then),
     SnapshotRemove(Then),
@@ -42,7 +44,7 @@ enum Then {
     Grown,
 }
 
-const SCENES: [Scene; 26] = [
+const SCENES: [Scene; 27] = [
     Scene::Create,
     Scene::Power(Power::Start, false),
     Scene::Power(Power::Stop, false),
@@ -59,6 +61,7 @@ const SCENES: [Scene; 26] = [
     Scene::VolumeDelete,
     Scene::MediumMake,
     Scene::MediumDelete,
+    Scene::Clean,
     Scene::SnapshotTake(Then::OnWithMemory),
     Scene::SnapshotTake(Then::On),
     Scene::SnapshotTake(Then::Off),
@@ -121,6 +124,11 @@ async fn stage(scene: Scene) -> Result<World> {
                 .await?;
         }
         Scene::MediumDelete => drop(core.medium_make(admin, &medium(), None).await?),
+        Scene::Clean => {
+            world.leave_something().await?;
+            world.clock.advance(Duration::from_secs(2 * 3600));
+            return Ok(world);
+        }
         _ => {}
     }
     world.run_tasks(Mode::Plain).await?;
@@ -182,6 +190,7 @@ async fn ask(world: &World, scene: Scene) -> Result<()> {
                 .await?;
         }
         Scene::VolumeDelete => drop(core.volume_delete(admin, "1").await?),
+        Scene::Clean => drop(core.doctor_repair(admin, false, None).await?),
         Scene::SnapshotTake(then) => {
             core.snapshot_take(admin, "m", &snapshot(then == Then::OnWithMemory), None).await?;
         }
@@ -258,6 +267,11 @@ async fn fails_cleanly(scene: Scene, verb: Verb) -> Result<bool> {
         }
         if matches!(scene, Scene::VolumeDelete) {
             world.core.volume_delete(&world.admin, "1").await?;
+            world.run_tasks(Mode::Plain).await?;
+        }
+        if matches!(scene, Scene::Clean) {
+            // What was removed is gone, what is left is found again.
+            ask(&world, scene).await?;
             world.run_tasks(Mode::Plain).await?;
         }
         if matches!(scene, Scene::SnapshotRemove(_)) {

@@ -184,6 +184,20 @@ impl Store for PostgresStore {
         self.teller.subscribe()
     }
 
+    async fn recount(&self, mend: bool) -> Result<Vec<Kind>, StoreError> {
+        let mut behind = Vec::new();
+        for kind in Kind::ALL {
+            if self.readers.number(statements::counter_behind(kind)).await? > 0 {
+                behind.push(kind);
+                if mend {
+                    let statement = statements::counter_mend(kind);
+                    self.ask(|reply| Job::Prune { statement, reply }).await?;
+                }
+            }
+        }
+        Ok(behind)
+    }
+
     async fn facts(&self, thorough: bool) -> Result<StoreFacts, StoreError> {
         facts::facts(&self.readers, thorough).await
     }

@@ -171,6 +171,8 @@ pub struct Volume {
     pub with_machine: bool,
     /// Where it is in its life.
     pub state: VolumeState,
+    /// Why it is not as it should be.
+    pub reason: Option<String>,
     /// The task that holds it.
     pub task: Option<Uuid>,
     /// When it was asked for.

@@ -136,6 +136,7 @@ fn fields(volume: &Volume) -> Vec<(&'static str, String)> {
         ("number", volume.number.to_string()),
         ("id", volume.id.to_string()),
         ("state", volume.state.to_string()),
+        ("reason", volume.reason.clone().unwrap_or_default()),
         ("size", units::mib(volume.size_mib)),
         ("format", volume.format.to_string()),
         ("machine", text(volume.machine)),

@@ -18,6 +18,7 @@ mod reads;
 mod server;
 mod start;
 mod table;
+mod takeover;
 
 use anyhow::{Context, Result, bail};
 use bed::Bed;
@@ -78,6 +79,14 @@ async fn measure() -> Result<bool> {
     table.add_or("machines", churn::measure(&bed).await);
     table.heading("durable commits");
     table.add_or("commits", commits::measure(&bed).await);
+    table.heading("two processes on one PostgreSQL");
+    match takeover::missing() {
+        Some(why) => {
+            bed.say(&format!("SKIPPED: no process is killed: {why}"));
+            table.add(vec![Figure::new("SKIPPED", why)]);
+        }
+        None => table.add_or("take-over", takeover::measure(&bed).await),
+    }
     table.heading("real machines");
     match guests::missing(&bed) {
         Some(why) => {
