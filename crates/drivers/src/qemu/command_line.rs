@@ -117,7 +117,7 @@ fn foundation(line: &mut Line, spec: &MachineSpec, platform: Platform<'_>) -> Re
     line.option("-machine", format!("{},memory-backend=ram", platform.machine_type));
     line.option("-accel", platform.accelerator);
     line.option("-cpu", platform.cpu);
-    let most_cpus = platform.host_cpus.min(MAX_LIVE_CPUS).max(spec.vcpus);
+    let most_cpus = platform.host_cpus.clamp(2, MAX_LIVE_CPUS).max(spec.vcpus);
     line.option("-smp", format!("cpus={},maxcpus={most_cpus}", spec.vcpus));
     line.option("-m", memory(spec, platform));
     line.option("-object", format!("memory-backend-ram,id=ram,size={}M", spec.memory_mib));
