@@ -20,6 +20,12 @@ impl Layout {
         Self { root: std::path::absolute(data_dir).unwrap_or_else(|_| data_dir.to_owned()) }
     }
 
+    /// The same names as a machine's process sees them, which works in its own directory: it may pass through the data
+    /// directory, but perhaps not through those above.
+    pub(crate) fn seen_by_machine() -> Self {
+        Self { root: PathBuf::from("../..") }
+    }
+
     pub(crate) fn root(&self) -> &Path {
         &self.root
     }

@@ -120,7 +120,7 @@ impl World {
         let world = Self::new().await?;
         let ask = TemplateAsk {
             name: "micro".into(),
-            source: ImageSource::Recipe { recipe: "micro".into() },
+            source: ImageSource::Recipe { recipe: "micro".into(), mirror: None },
             description: String::new(),
             vcpus: 1,
             memory_mib: 128,

@@ -111,7 +111,7 @@ impl Core {
 
     fn check_source(&self, source: &ImageSource, storage: &StoragePlace) -> Result<()> {
         match source {
-            ImageSource::Recipe { recipe } => {
+            ImageSource::Recipe { recipe, .. } => {
                 // Another host's process knows what it can make; its task says so when it cannot.
                 let Ok(local) = self.storage(storage.id) else { return Ok(()) };
                 let known = local.storage.recipes();

@@ -126,7 +126,7 @@ impl From<templates::Image> for Image {
 impl From<ports::ImageSource> for ImageSource {
     fn from(source: ports::ImageSource) -> Self {
         match source {
-            ports::ImageSource::Recipe { recipe } => Self::Recipe { recipe },
+            ports::ImageSource::Recipe { recipe, mirror } => Self::Recipe { recipe, mirror },
             ports::ImageSource::File { path, format, max_mib } => {
                 Self::File { path: path.to_string_lossy().into_owned(), format: format.into(), max_mib }
             }
@@ -137,7 +137,7 @@ impl From<ports::ImageSource> for ImageSource {
 impl From<ImageSource> for ports::ImageSource {
     fn from(source: ImageSource) -> Self {
         match source {
-            ImageSource::Recipe { recipe } => Self::Recipe { recipe },
+            ImageSource::Recipe { recipe, mirror } => Self::Recipe { recipe, mirror },
             ImageSource::File { path, format, max_mib } => {
                 Self::File { path: path.into(), format: format.into(), max_mib }
             }

@@ -1,7 +1,7 @@
 //! `qemu-img` as a child: told the format, held within limits, with nothing of ours in its environment.
 
 use crate::durable::io_failed;
-use crate::spawn::{Limits, bare_command, confine};
+use crate::spawn::{Confinement, Limits, confined};
 use hostler_core::ports::{DriverError, DriverErrorKind, Progress};
 use hostler_core::templates::ImageFormat;
 use std::ffi::OsStr;
@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 /// Address space of a child, a generous multiple of what conversions take.
-const MEMORY: u64 = 4 * GIB;
+pub(super) const MEMORY: u64 = 4 * GIB;
 /// What we keep of its complaints.
 const WORDS: u64 = 4096;
 
@@ -32,7 +32,12 @@ pub(super) async fn convert(
     // Tables add less than an eighth, whatever the cluster size.
     let file_bytes =
         max_mib.saturating_mul(MIB).saturating_add(max_mib.saturating_mul(MIB / 8)).saturating_add(GIB);
-    let limits = Limits { file_bytes, memory_bytes: MEMORY, cpu_s: 4 * 3600 };
+    let limits = Limits {
+        file_bytes: Some(file_bytes),
+        memory_bytes: Some(MEMORY),
+        cpu_s: Some(4 * 3600),
+        files: None,
+    };
     run(qemu_img, &arguments, Stdio::from(source), limits, |percent| {
         progress.report(0.9 * percent / 100.0, "converting the image");
     })
@@ -44,21 +49,22 @@ pub(super) async fn resize(qemu_img: &Path, volume: &Path, bytes: u64) -> Result
     let size = bytes.to_string();
     let arguments =
         [OsStr::new("resize"), OsStr::new("-f"), OsStr::new("qcow2"), volume.as_os_str(), OsStr::new(&size)];
-    let limits = Limits { file_bytes: u64::MAX, memory_bytes: MEMORY, cpu_s: 600 };
+    let limits = Limits { memory_bytes: Some(MEMORY), cpu_s: Some(600), ..Limits::default() };
     run(qemu_img, &arguments, Stdio::null(), limits, |_| {}).await
 }
 
 /// Runs it to its end; killed when the caller gives up.
-async fn run(
+pub(super) async fn run(
     qemu_img: &Path,
     arguments: &[&OsStr],
     stdin: Stdio,
     limits: Limits,
     report: impl FnMut(f64) + Send,
 ) -> Result<(), DriverError> {
-    let mut command = bare_command(qemu_img);
+    let confinement = Confinement { limits, ..Confinement::default() };
+    let mut command =
+        confined(qemu_img, confinement).map_err(|error| io_failed("cannot confine qemu-img", &error))?;
     command.args(arguments).current_dir("/").stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
-    confine(&mut command, limits);
     let mut child = tokio::process::Command::from(command)
         .kill_on_drop(true)
         .spawn()

@@ -116,7 +116,7 @@ mod tests {
     use super::*;
     use crate::local::inspect::inspect_bytes;
     use crate::local::test_world::qemu_img;
-    use crate::spawn::bare_command;
+    use crate::spawn::unconfined;
 
     #[test]
     fn small_images_have_the_size_that_qemu_img_gives_them() {
@@ -132,7 +132,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let run = |arguments: &[&str]| {
             let output =
-                bare_command(&qemu_img).args(arguments).current_dir(directory.path()).output().unwrap();
+                unconfined(&qemu_img).args(arguments).current_dir(directory.path()).output().unwrap();
             let told = String::from_utf8_lossy(&output.stderr).into_owned();
             assert!(output.status.success(), "{arguments:?}: {told}");
             String::from_utf8_lossy(&output.stdout).into_owned()

@@ -42,7 +42,7 @@ async fn an_image_is_imported_once_and_volumes_lie_on_it() {
     storage.volume_grow(VOLUME, 32).await.unwrap();
     let error = storage.volume_grow(VOLUME, 31).await.unwrap_err();
     assert!(error.detail.contains("shrink"), "{error}");
-    let checked = crate::spawn::bare_command(Path::new("qemu-img"))
+    let checked = crate::spawn::unconfined(Path::new("qemu-img"))
         .args(["check", "-q", "-f", "qcow2"])
         .arg(storage.volume(VOLUME))
         .status();
@@ -81,7 +81,7 @@ async fn what_is_refused_leaves_nothing_behind() {
     damaged[40..48].copy_from_slice(&(1_u64 << 40).to_be_bytes());
     std::fs::write(&path, damaged).unwrap();
     assert_eq!(make(evil(ImageFormat::Qcow2)).await.unwrap_err().kind, DriverErrorKind::Refused);
-    let recipe = ImageSource::Recipe { recipe: "micro".into() };
+    let recipe = ImageSource::Recipe { recipe: "micro".into(), mirror: None };
     assert!(make(recipe).await.unwrap_err().detail.contains("agent"));
     assert!(storage.items().await.unwrap().is_empty());
 }

@@ -88,6 +88,10 @@ pub(super) fn command_line(
     for (index, nic) in spec.nics.iter().enumerate() {
         network_card(&mut line, index, nic, wires.get(index).copied())?;
     }
+    if let Some(snapshot) = spec.snapshot {
+        // The name is the same in every disk; memory is found in the one that has it.
+        line.option("-loadvm", snapshot.to_string());
+    }
     Ok(line.0)
 }
 

@@ -7,6 +7,7 @@ use super::objects::{
 };
 use super::settings::ConfigCommand;
 use super::show::units;
+use super::state::{BackupFile, StoreCommand};
 use crate::config::{Listen, Overrides};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -145,6 +146,14 @@ pub(super) enum Command {
     Whoami,
     /// Show what happens, as it happens
     Events,
+    /// Write everything hostler knows to one file, also while the server runs
+    #[command(after_help = "Example:\n  hostler backup /backup/hostler-$(date +%F)")]
+    Backup(BackupFile),
+    /// Fill an empty installation from a backup; no server may be running
+    Restore(BackupFile),
+    /// Databases
+    #[command(subcommand)]
+    Store(StoreCommand),
     /// The configuration
     #[command(subcommand)]
     Config(ConfigCommand),

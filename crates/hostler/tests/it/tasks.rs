@@ -228,7 +228,7 @@ async fn ask(world: &World, scene: Scene) -> Result<()> {
         Scene::TemplateMake => {
             let mut ask = hostler_core::templates::TemplateAsk {
                 name: "another".into(),
-                source: hostler_core::ports::ImageSource::Recipe { recipe: "micro".into() },
+                source: hostler_core::ports::ImageSource::Recipe { recipe: "micro".into(), mirror: None },
                 description: String::new(),
                 vcpus: 1,
                 memory_mib: 128,

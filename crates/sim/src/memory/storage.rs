@@ -246,8 +246,8 @@ impl Storage for SimStorage {
             return Ok(image);
         }
         let image = match source {
-            ImageSource::Recipe { recipe } if recipe == RECIPE => micro(),
-            ImageSource::Recipe { recipe } => {
+            ImageSource::Recipe { recipe, .. } if recipe == RECIPE => micro(),
+            ImageSource::Recipe { recipe, .. } => {
                 return Err(DriverError::refused(format!("there is no recipe `{recipe}`, only `{RECIPE}`")));
             }
             ImageSource::File { path, format, max_mib } => inspected(path, *format, *max_mib)?,

@@ -68,6 +68,9 @@ pub enum ImageSource {
     Recipe {
         /// Name of the recipe, e.g. `micro`.
         recipe: String,
+        /// Address that its packages come from; null or left out for where the host gets its own.
+        #[serde(default)]
+        mirror: Option<String>,
     },
     /// A regular file on the host.
     File {
