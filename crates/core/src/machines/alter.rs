@@ -1,7 +1,8 @@
 //! The tasks that change a machine while it runs: its size, its cards, what lies in its drive.
 //!
-//! The record changes with the last commit; until then undoing means to bring the machine back to what it says. CPUs
-//! and memory cannot be taken back from a guest, so a driver decides on both before it adds anything.
+//! The record changes with the last commit; until then undoing means to bring the machine back to what it says. Only a
+//! card that comes is recorded first: its network must know it before its guest is heard. CPUs and memory cannot be
+//! taken back from a guest, so a driver decides on both before it adds anything.
 
 use super::spec::nic_spec;
 use super::{Machine, Nic, Observed};
@@ -22,7 +23,7 @@ pub(super) enum Deed {
     Resize { vcpus: u32, memory_mib: u64 },
     /// This medium comes into its drive, or the drive is emptied.
     Medium { medium: Option<MediumId>, force: bool },
-    /// It gets this card, whose address is reserved already.
+    /// It gets this card, which its record and its address have already.
     NicAttach { nic: Nic },
     /// It loses this card and its address.
     NicDetach { nic: Nic },
@@ -45,6 +46,7 @@ impl Deed {
                 (machine.vcpus, machine.memory_mib) = (*vcpus, *memory_mib);
             }
             Self::Medium { medium, .. } => machine.medium = *medium,
+            Self::NicAttach { nic } if machine.nics.iter().any(|one| one.mac == nic.mac) => {}
             Self::NicAttach { nic } => machine.nics.push(nic.clone()),
             Self::NicDetach { nic } => machine.nics.retain(|one| one.mac != nic.mac),
         }
@@ -141,12 +143,13 @@ impl Work for Alter {
 
     async fn undo(&mut self, context: &StepContext<'_>, _why: &str) -> Result<Changes, StepError> {
         let core = context.core;
-        let machine: Machine = core.get(self.machine.0).await?;
+        let mut machine: Machine = core.get(self.machine.0).await?;
         let hypervisor = core.host(machine.host)?.hypervisor.clone();
-        if let Some(deed) = self.reverse(&machine)
-            && is_up(hypervisor.as_ref(), self.machine).await?
-        {
-            self.act(core, &machine, &hypervisor, &deed).await?;
+        if let Some(deed) = self.reverse(&machine) {
+            if is_up(hypervisor.as_ref(), self.machine).await? {
+                self.act(core, &machine, &hypervisor, &deed).await?;
+            }
+            deed.record(&mut machine);
         }
         let lost = if let Deed::NicAttach { nic } = &self.deed { Some(nic) } else { None };
         Ok(self.end(core, machine, lost).await?)

@@ -196,8 +196,12 @@ impl Core {
         machine.updated_at = changes.now();
         if !is_off(&machine)? {
             let kind = deed.task_kind();
+            let comes = if let Deed::NicAttach { nic } = &deed { Some(nic.clone()) } else { None };
             let task = self.machine_task(caller, &machine, kind, &Alter::new(machine.id, deed))?;
             machine.hold(task.id)?;
+            if let Some(nic) = comes {
+                machine.nics.push(nic);
+            }
             changes.update(&machine)?;
             changes.insert(&task)?;
             changes.append(beside);

@@ -229,7 +229,9 @@ pub(super) fn medium(medium: MediumId, layout: &Layout) -> Result<Value, DriverE
 
 fn disks(line: &mut Line, spec: &MachineSpec, layout: &Layout) -> Result<(), DriverError> {
     line.option("-device", format!("virtio-scsi-pci,id={SCSI},addr={SCSI_SLOT:02x}.0"));
-    let (mut slots, mut targets) = (FIRST_DISK_SLOT..SEED_SLOT, 1..=MAX_SCSI_DISKS);
+    // The first free ones, as QEMU chooses for a disk that comes later; one of them may be the drive's.
+    let first = usize::from(matches!(spec.boot, Boot::Kernel { .. }));
+    let (mut slots, mut targets) = (FIRST_DISK_SLOT..SEED_SLOT, first..=MAX_SCSI_DISKS);
     for (index, disk) in spec.disks.iter().enumerate() {
         let names = DiskNames::of(disk.volume);
         let group =
