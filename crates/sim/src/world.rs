@@ -8,16 +8,18 @@ use hostler_core::access::Caller;
 use hostler_core::core::ListAsk;
 use hostler_core::core::{LocalHost, Parts, Settings};
 use hostler_core::hosts::{Arrival, FirstStart, Key, Presence, arrive, fingerprint};
-use hostler_core::ids::{HostId, MachineId, NetworkId, StorageId, TemplateId, VolumeId};
-use hostler_core::machines::{Life, MachineAsk, Observed};
+use hostler_core::ids::{HostId, MachineId, MediumId, NetworkId, StorageId, TemplateId, VolumeId};
+use hostler_core::machines::{Life, Machine, MachineAsk, Observed};
+use hostler_core::media::{Medium, MediumState};
 use hostler_core::ports::{
-    Boot, Claim, Claimed, Hypervisor, Ids, ImageSource, MachineSpec, NetworkSpec, Progress, Storage,
-    StorageItem, Store, StoreError, Switch, Uplink, VolumeSpec,
+    Alteration, Boot, Claim, Claimed, Clock, Commit, Hypervisor, Ids, ImageSource, MachineSpec, NetworkSpec,
+    Progress, Storage, StorageItem, Store, StoreError, Switch, Uplink, VolumeSpec,
 };
 use hostler_core::record::{Kind, Record};
 use hostler_core::snapshots::{Snapshot, SnapshotState};
 use hostler_core::tasks::{Runner, Task, TaskState};
 use hostler_core::templates::{Firmware, TemplateAsk};
+use hostler_core::volumes::Volume;
 use hostler_store::SqliteStore;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -296,6 +298,7 @@ impl World {
             ensure!(snapshot.task.is_none(), "snapshot {} is still held", snapshot.name);
             ensure!(snapshot.state == SnapshotState::Present, "snapshot {}: {snapshot:?}", snapshot.name);
         }
+        self.check_devices(&machines, &volumes)?;
         for volume in &volumes {
             let has = |snapshot: &&Snapshot| snapshot.volumes.iter().any(|kept| kept.volume == volume.id);
             let known = snapshots.iter().filter(has).map(|snapshot| snapshot.id).collect();
@@ -309,6 +312,52 @@ impl World {
                 volume.name
             );
         }
+        Ok(())
+    }
+
+    /// What is plugged into each machine that is up is what the records say.
+    fn check_devices(&self, machines: &[Machine], volumes: &[Volume]) -> Result<()> {
+        for machine in machines {
+            let Some(devices) = self.hypervisor.devices(machine.id) else { continue };
+            let (name, own) = (&machine.name, |volume: &&Volume| volume.machine == Some(machine.id));
+            let disks: BTreeMap<_, _> =
+                volumes.iter().filter(own).map(|volume| (volume.id, volume.limits)).collect();
+            let plugged: BTreeMap<_, _> =
+                devices.disks.iter().map(|(id, (_, limits))| (*id, *limits)).collect();
+            ensure!(plugged == disks, "machine {name} has the disks {plugged:?}, its record {disks:?}");
+            let macs: BTreeSet<_> = machine.nics.iter().map(|nic| &nic.mac).collect();
+            let cards: BTreeSet<_> = devices.nics.keys().collect();
+            ensure!(cards == macs, "machine {name} has the cards {cards:?}, its record {macs:?}");
+            ensure!(devices.medium == machine.medium, "machine {name} has {:?} in its drive", devices.medium);
+            let (size, known) = ((devices.vcpus, devices.memory_mib), (machine.vcpus, machine.memory_mib));
+            ensure!(size == known, "machine {name} has the size {size:?}, its record {known:?}");
+        }
+        Ok(())
+    }
+
+    /// A medium that can be inserted: a record without a file.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn medium(&self, name: &str) -> Result<()> {
+        let medium = Medium {
+            id: MediumId(uuid::Uuid::from_u128(77)),
+            number: 0,
+            rev: 0,
+            name: name.into(),
+            description: String::new(),
+            owner: self.admin.account,
+            storage: self.storage.id(),
+            source: ImageSource::Recipe { recipe: "none".into() },
+            bytes: Some(0),
+            digest: Some(String::new()),
+            state: MediumState::Ready,
+            reason: None,
+            task: None,
+            created_at: self.clock.now(),
+        };
+        let alterations = vec![Alteration::Insert(medium.document()?)];
+        self.store.commit(Commit { alterations, ..Commit::default() }).await?;
         Ok(())
     }
 

@@ -9,7 +9,7 @@ use crate::{doctor, machines, media, snapshots, templates, volumes};
 use serde::de::DeserializeOwned;
 
 /// Every kind of task there is. Adding one: write its [`Work`], name it here and in [`decode`].
-pub const TASK_KINDS: [&str; 18] = [
+pub const TASK_KINDS: [&str; 26] = [
     "machine.create",
     "machine.start",
     "machine.stop",
@@ -18,6 +18,10 @@ pub const TASK_KINDS: [&str; 18] = [
     "machine.pause",
     "machine.resume",
     "machine.delete",
+    "machine.resize",
+    "machine.medium",
+    "nic.attach",
+    "nic.detach",
     "snapshot.take",
     "snapshot.revert",
     "snapshot.remove",
@@ -28,6 +32,10 @@ pub const TASK_KINDS: [&str; 18] = [
     "volume.create",
     "volume.delete",
     "host.clean",
+    "volume.attach",
+    "volume.detach",
+    "volume.grow",
+    "volume.limit",
 ];
 
 /// Version of the payloads' form that this program writes. Raised when a payload changes in a way that serde's
@@ -48,6 +56,9 @@ pub(crate) fn decode(task: &Task) -> Result<Box<dyn Work>> {
         "machine.start" | "machine.stop" | "machine.restart" | "machine.reset" | "machine.pause"
         | "machine.resume" => typed::<machines::power::PowerWork>(task),
         "machine.delete" => typed::<machines::delete::Delete>(task),
+        "machine.resize" | "machine.medium" | "nic.attach" | "nic.detach" => {
+            typed::<machines::alter::Alter>(task)
+        }
         "snapshot.take" => typed::<snapshots::Take>(task),
         "snapshot.revert" => typed::<snapshots::Revert>(task),
         "snapshot.remove" => typed::<snapshots::Remove>(task),
@@ -58,6 +69,9 @@ pub(crate) fn decode(task: &Task) -> Result<Box<dyn Work>> {
         "volume.create" => typed::<volumes::tasks::Create>(task),
         "volume.delete" => typed::<volumes::tasks::Delete>(task),
         "host.clean" => typed::<doctor::clean::Clean>(task),
+        "volume.attach" | "volume.detach" | "volume.grow" | "volume.limit" => {
+            typed::<volumes::alter::Alter>(task)
+        }
         other => Err(Error::internal(format!("no task is of kind {other}"))),
     }
 }

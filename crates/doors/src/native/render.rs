@@ -3,7 +3,7 @@
 use super::types::{
     Accelerator, Account, Address, Cluster, Event, Finding, Host, HostFacts, Image, ImageSource, Medium,
     Network, Range, RepairDone, RepairOutcome, Snapshot, SnapshotVolume, SourceFormat, Storage, Task,
-    Template, Token, Volume,
+    Template, Token, Volume, VolumeLimits,
 };
 use hostler_core::Core;
 use hostler_core::access::{self, Caller};
@@ -58,6 +58,7 @@ impl From<volumes::Volume> for Volume {
             template: volume.template.map(|id| id.0),
             machine: volume.machine.map(|id| id.0),
             position: volume.position,
+            limits: VolumeLimits { iops: volume.limits.iops, bytes: volume.limits.bytes },
             with_machine: volume.with_machine,
             state: volume.state.into(),
             reason: volume.reason,

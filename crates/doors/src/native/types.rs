@@ -21,14 +21,15 @@ mod words;
 pub use access::{Account, Token, TokenCreate, TokenCreated};
 pub use disks::{
     Image, ImageSource, Storage, Template, TemplateCreate, Volume, VolumeAttach, VolumeCreate, VolumeGrow,
+    VolumeLimits,
 };
 pub use lists::{
     AddressesAsk, EventsAsk, MachinesAsk, NamedAsk, PageAsk, SnapshotsAsk, TasksAsk, TemplatesAsk, TokensAsk,
     VolumesAsk,
 };
 pub use machines::{
-    Endpoint, GuestFacts, Machine, MachineCreate, MachineEdit, Nic, Observation, PowerChange, Run, RunOutput,
-    TemplateRef,
+    Endpoint, GuestFacts, Machine, MachineCreate, MachineEdit, MachineResize, MediumChange, Nic, NicAttach,
+    Observation, PowerChange, Run, RunOutput, TemplateRef,
 };
 pub use media::{MediaAsk, Medium, MediumCreate};
 pub use places::{

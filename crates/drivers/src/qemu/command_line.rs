@@ -120,7 +120,7 @@ fn foundation(line: &mut Line, spec: &MachineSpec, platform: Platform<'_>) -> Re
     line.option("-machine", format!("{},memory-backend=ram", platform.machine_type));
     line.option("-accel", platform.accelerator);
     line.option("-cpu", platform.cpu);
-    let most_cpus = platform.host_cpus.min(MAX_LIVE_CPUS).max(spec.vcpus);
+    let most_cpus = platform.host_cpus.clamp(2, MAX_LIVE_CPUS).max(spec.vcpus);
     line.option("-smp", format!("cpus={},maxcpus={most_cpus}", spec.vcpus));
     line.option("-m", memory(spec, platform));
     line.option("-object", format!("memory-backend-ram,id=ram,size={}M", spec.memory_mib));
@@ -232,7 +232,9 @@ pub(super) fn medium(medium: MediumId, layout: &Layout) -> Result<Value, DriverE
 
 fn disks(line: &mut Line, spec: &MachineSpec, layout: &Layout, seed_slot: usize) -> Result<(), DriverError> {
     line.option("-device", format!("virtio-scsi-pci,id={SCSI},addr={SCSI_SLOT:02x}.0"));
-    let (mut slots, mut targets) = (FIRST_DISK_SLOT..seed_slot, 1..=MAX_SCSI_DISKS);
+    // The first free ones, as QEMU chooses for a disk that comes later; one of them may be the drive's.
+    let first = usize::from(matches!(spec.boot, Boot::Kernel { .. }));
+    let (mut slots, mut targets) = (FIRST_DISK_SLOT..seed_slot, first..=MAX_SCSI_DISKS);
     for (index, disk) in spec.disks.iter().enumerate() {
         let names = DiskNames::of(disk.volume);
         let group =

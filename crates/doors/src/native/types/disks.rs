@@ -167,6 +167,8 @@ pub struct Volume {
     pub machine: Option<Uuid>,
     /// Place among that machine's disks; 0 is the one it boots from.
     pub position: u32,
+    /// How much it may do each second.
+    pub limits: VolumeLimits,
     /// Whether it goes when its machine goes.
     pub with_machine: bool,
     /// Where it is in its life.
@@ -197,7 +199,7 @@ pub struct VolumeCreate {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct VolumeAttach {
-    /// The machine, by id, number or name; it must be off.
+    /// The machine, by id, number or name; on or off.
     pub machine: String,
 }
 
@@ -207,6 +209,18 @@ pub struct VolumeAttach {
 pub struct VolumeGrow {
     /// Virtual size in MiB; at least the present one.
     pub size_mib: u64,
+}
+
+/// How much a volume may do each second.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct VolumeLimits {
+    /// Reads and writes together; null or left out is without limit.
+    #[serde(default)]
+    pub iops: Option<u64>,
+    /// Bytes read and written together, at least 4096; null or left out is without limit.
+    #[serde(default)]
+    pub bytes: Option<u64>,
 }
 
 /// A place where images and volumes lie.

@@ -4,6 +4,8 @@
 //! an earlier server started or changed, and asking twice is harmless. What a change makes in several steps it takes
 //! back when a later step is refused. Devices leave when the guest has let go of them; that is waited for.
 
+#[cfg(test)]
+mod bad_monitor;
 mod disks;
 mod medium;
 mod nics;
@@ -72,6 +74,15 @@ impl Running {
     async fn nodes(&self) -> Result<BTreeMap<String, u64>, DriverError> {
         let list: Vec<NamedNode> = self.asked("query-named-block-nodes", json!({ "flat": true })).await?;
         Ok(list.into_iter().map(|node| (node.name, node.image.virtual_size)).collect())
+    }
+
+    /// What QEMU says that it did is looked at: a record must not promise what is not there.
+    async fn has(&self, device: &str) -> Result<(), DriverError> {
+        if self.children(DEVICES).await?.contains_key(device) {
+            return Ok(());
+        }
+        let text = format!("QEMU says that it has added {device}, but it has not");
+        Err(DriverError::new(DriverErrorKind::Protocol, text))
     }
 
     /// Asks the guest to let go of a device and waits until it has.
