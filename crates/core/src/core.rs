@@ -78,6 +78,8 @@ pub struct Parts {
 #[derive(Clone)]
 pub struct Core {
     parts: Arc<Parts>,
+    /// Held while records of networks are read and switches are told.
+    wiring: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl std::fmt::Debug for Core {
@@ -119,7 +121,7 @@ pub struct Page<T> {
 impl Core {
     /// Core over these parts.
     pub fn new(parts: Parts) -> Self {
-        Self { parts: Arc::new(parts) }
+        Self { parts: Arc::new(parts), wiring: Arc::default() }
     }
 
     /// The database.
@@ -140,6 +142,10 @@ impl Core {
     /// Hosts that this process acts on.
     pub fn local_hosts(&self) -> &[LocalHost] {
         &self.parts.hosts
+    }
+
+    pub(crate) fn wiring(&self) -> &tokio::sync::Mutex<()> {
+        &self.wiring
     }
 
     pub(crate) fn ids(&self) -> &Arc<dyn Ids> {

@@ -95,6 +95,7 @@ impl Core {
             examine_storage(local, &mut findings).await;
             self.examine_machines(local, &mut findings).await?;
             self.examine_files(local, &mut findings).await?;
+            self.examine_networks(local, &mut findings).await?;
         }
         self.examine_tasks(&mut findings).await?;
         Ok(findings)
@@ -257,6 +258,37 @@ impl Core {
                 findings.push(Finding::problem("storage", text).hint("remove it by hand once you are sure"));
             }
         }
+        Ok(())
+    }
+
+    async fn examine_networks(&self, local: &LocalHost, findings: &mut Vec<Finding>) -> Result<()> {
+        let networks = self.bridges_of(local).await?;
+        if let Some(problem) = local.switch.problem() {
+            let hint = "run hostler as root and install nftables and dnsmasq-base";
+            let text = "this host makes no bridges: machines can be on user networks only";
+            findings.push(match networks.len() {
+                0 => Finding::warning("network", text),
+                count => Finding::problem("network", format!("{text}, but {count} networks are bridges")),
+            });
+            let last = findings.pop().map(|finding| finding.because(problem).hint(hint));
+            findings.extend(last);
+            return Ok(());
+        }
+        let mut well = 0;
+        for network in &networks {
+            let name = &network.name;
+            let defects = local.switch.defects(&self.network_spec(local, network).await?).await;
+            let defects = defects.unwrap_or_else(|error| vec![error.detail]);
+            well += u32::from(defects.is_empty());
+            findings.extend(defects.into_iter().map(|defect| {
+                let text = format!("network {name} is not as it should be");
+                Finding::problem("network", text).because(defect).hint(
+                    "what is hostler's own is put right within a minute; the log says what is in the way",
+                )
+            }));
+        }
+        findings
+            .push(Finding::ok("network", format!("{well} of {} bridges are as recorded", networks.len())));
         Ok(())
     }
 

@@ -40,6 +40,10 @@ impl Layout {
         self.volumes().join(format!("{id}.{}", format.word()))
     }
 
+    pub(crate) fn networks(&self) -> PathBuf {
+        self.root.join("networks")
+    }
+
     pub(crate) fn machines(&self) -> PathBuf {
         self.root.join("machines")
     }

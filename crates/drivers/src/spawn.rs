@@ -46,6 +46,29 @@ pub(crate) fn inherit(command: &mut Command, descriptors: Arc<Vec<OwnedFd>>) {
     });
 }
 
+/// The child sees this directory as `/run`, and nobody else does: it reads there whatever the modes of the directories
+/// above, also once it is another user, and cannot see what really lies in `/run`. Takes the right to mount.
+pub(crate) fn see_as_run(command: &mut Command, directory: &Path) -> io::Result<()> {
+    use std::os::unix::ffi::OsStrExt;
+    let directory = std::ffi::CString::new(directory.as_os_str().as_bytes())?;
+    before_exec(command, move || {
+        let steps = [
+            (c"none".as_ptr(), c"/".as_ptr(), libc::MS_REC | libc::MS_PRIVATE),
+            (directory.as_ptr(), c"/run".as_ptr(), libc::MS_BIND),
+        ];
+        #[expect(unsafe_code, reason = "mounting in a child is beyond std")]
+        // SAFETY: system calls with strings that live until exec.
+        let done = unsafe {
+            libc::unshare(libc::CLONE_NEWNS) == 0
+                && steps.iter().all(|(from, to, flags)| {
+                    libc::mount(*from, *to, std::ptr::null(), *flags, std::ptr::null()) == 0
+                })
+        };
+        if done { Ok(()) } else { Err(io::Error::last_os_error()) }
+    });
+    Ok(())
+}
+
 /// The child works within these limits and gains no rights.
 pub(crate) fn confine(command: &mut Command, limits: Limits) {
     before_exec(command, move || {
@@ -77,6 +100,14 @@ fn before_exec(command: &mut Command, steps: impl FnMut() -> io::Result<()> + Se
     unsafe {
         command.pre_exec(steps);
     }
+}
+
+/// The absolute path of an administrator's program; none when it is not installed. Their directories are often missing
+/// in `PATH`.
+pub(crate) fn find_system_program(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let places = std::env::split_paths(&path).chain(["/usr/sbin", "/sbin", "/usr/bin"].map(PathBuf::from));
+    places.map(|directory| directory.join(name)).find(|file| file.is_absolute() && file.is_file())
 }
 
 /// The absolute path of a program, looked for in our own `PATH` when it is a bare name. Falls back to the name.

@@ -121,6 +121,7 @@ impl World {
             memory_mib: None,
             disk_mib: None,
             network: None,
+            addresses: Vec::new(),
             ssh_keys: Vec::new(),
             user_data: None,
             description: String::new(),

@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::events::{Change, NewEvent};
 use crate::ids::{AccountId, ClusterId, HostId, NetworkId, StorageId};
 use crate::networks::{Network, NetworkKind};
-use crate::ports::{Alteration, Clock, Commit, Ids, Store};
+use crate::ports::{Alteration, Clock, Commit, Ids, Store, Uplink};
 use crate::query::{Filter, Select};
 use crate::record::{Kind, Record};
 use crate::volumes::StoragePlace;
@@ -82,9 +82,13 @@ pub async fn bootstrap(
         kind: NetworkKind::User,
         cluster: cluster.id,
         outbound: false,
-        prefix: None,
-        gateway: None,
+        uplink: Uplink::None,
+        bridge: None,
+        subnets: Vec::new(),
         ranges: Vec::new(),
+        domain: None,
+        resolvers: Vec::new(),
+        removing: false,
         created_at: now,
     };
     let administrator = Account {

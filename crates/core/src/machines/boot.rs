@@ -24,6 +24,7 @@ pub(super) async fn start(
     let core = context.core;
     let mut machine: Machine = core.get(id.0).await?;
     let (_, image) = core.image_of(&machine).await?;
+    core.networks_ready(&machine).await?;
     let spec = core.spec(&machine, &image, generation).await?;
     context.progress.report(0.0, "starting");
     let sighting = core.host(machine.host)?.hypervisor.start(&spec).await?;
@@ -70,7 +71,7 @@ pub(super) async fn arrive(
         Err(error) => return Err(error.into()),
     }
     context.progress.report(0.5, "giving the guest its identity");
-    hypervisor.identify(id, &core.identity(&machine)).await?;
+    hypervisor.identify(id, &core.identity(&machine).await?).await?;
     machine.guest = hypervisor.guest_facts(id, LOOK).await.ok();
     machine.ready_at = Some(core.now());
     machine.updated_at = core.now();

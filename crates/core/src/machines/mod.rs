@@ -19,6 +19,7 @@ mod commands;
 pub(crate) mod create;
 pub(crate) mod delete;
 mod identity;
+mod inbound;
 mod limits;
 mod model;
 pub(crate) mod power;
@@ -26,6 +27,7 @@ mod query;
 mod spec;
 
 pub use commands::{MachineAsk, MachineEdit};
+pub(crate) use identity::hashed_mac;
 pub(crate) use model::is_api_version;
 pub use model::{HostName, Life, Machine, Nic, Observation, Observed, Power};
 pub use power::Verb;

@@ -12,6 +12,7 @@ mod access;
 mod disks;
 mod lists;
 mod machines;
+mod networks;
 mod places;
 mod tasks;
 mod words;
@@ -27,12 +28,12 @@ pub use machines::{
     Endpoint, GuestFacts, Machine, MachineCreate, MachineEdit, Nic, Observation, PowerChange, Run, RunOutput,
     TemplateRef,
 };
-pub use places::{
-    Accelerator, Address, AddressReserve, Cluster, Host, HostFacts, Network, NetworkCreate, Range,
-};
+pub use networks::{Inbound, InboundRule, Network, NetworkCreate, Source, Subnet, Uplink};
+pub use places::{Accelerator, Address, AddressReserve, Cluster, Host, HostFacts, Range};
 pub use tasks::{Doctor, Event, Finding, Info, Task};
 pub use words::{
-    ImageFormat, Level, Life, NetworkKind, Observed, Power, Role, TaskState, TemplateState, VolumeState,
+    ImageFormat, Level, Life, NetworkKind, Observed, Power, Protocol, Role, TaskState, TemplateState,
+    VolumeState,
 };
 
 use serde::{Deserialize, Serialize};

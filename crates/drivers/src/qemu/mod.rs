@@ -11,7 +11,7 @@ mod find;
 mod guest_agent;
 mod probe;
 mod probe_rom;
-mod process;
+pub(crate) mod process;
 mod qmp;
 mod qmp_types;
 mod record;

@@ -2,7 +2,7 @@
 
 use hostler_core::Core;
 use hostler_core::core::LocalHost;
-use hostler_core::reconcile::{Housekeeper, Observer};
+use hostler_core::reconcile::{Housekeeper, NetworkKeeper, Observer};
 use hostler_core::tasks::Worker;
 use std::time::Duration;
 use tokio::task::JoinSet;
@@ -18,6 +18,7 @@ pub(super) async fn run(core: Core, worker_name: String, stop: CancellationToken
     for local in core.local_hosts().to_vec() {
         let Some(observer) = adopted(&core, &local, &stop).await else { return };
         observers.push(observer);
+        running.spawn(NetworkKeeper::new(core.clone(), local.clone()).run(stop.clone()));
         running.spawn(look(core.clone(), local, stop.clone()));
     }
     for observer in observers {
