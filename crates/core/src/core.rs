@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::events::{Change, NewEvent};
+use crate::hosts::Absences;
 use crate::ids::{HostId, StorageId};
 use crate::ports::{
     Alteration, Clock, Commit, Committed, DriverError, DriverErrorKind, Hypervisor, Ids, Storage, Store,
@@ -80,6 +81,7 @@ pub struct Core {
     parts: Arc<Parts>,
     /// Held while records of networks are read and switches are told.
     wiring: Arc<tokio::sync::Mutex<()>>,
+    absences: Arc<Absences>,
 }
 
 impl std::fmt::Debug for Core {
@@ -121,7 +123,7 @@ pub struct Page<T> {
 impl Core {
     /// Core over these parts.
     pub fn new(parts: Parts) -> Self {
-        Self { parts: Arc::new(parts), wiring: Arc::default() }
+        Self { parts: Arc::new(parts), wiring: Arc::default(), absences: Arc::default() }
     }
 
     /// The database.
@@ -146,6 +148,11 @@ impl Core {
 
     pub(crate) fn wiring(&self) -> &tokio::sync::Mutex<()> {
         &self.wiring
+    }
+
+    /// Hosts that have not been heard of lately.
+    pub(crate) fn absences(&self) -> &Absences {
+        &self.absences
     }
 
     pub(crate) fn ids(&self) -> &Arc<dyn Ids> {

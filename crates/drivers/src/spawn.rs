@@ -1,6 +1,6 @@
 //! How children are started: nothing of ours leaks into them, and they get no more rights than they need.
 
-use rustix::process::{Resource, Rlimit};
+use rustix::process::{Resource, Rlimit, Signal};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
@@ -33,6 +33,15 @@ pub(crate) fn detach(command: &mut Command) {
         rustix::process::setsid()?;
         close_on_exec();
         Ok(rustix::thread::set_no_new_privs(true)?)
+    });
+}
+
+/// The child gets this signal when we are gone, however we went.
+pub(crate) fn end_with_us(command: &mut Command, signal: Signal) {
+    before_exec(command, move || {
+        rustix::process::set_parent_process_death_signal(Some(signal))?;
+        close_on_exec();
+        Ok(())
     });
 }
 

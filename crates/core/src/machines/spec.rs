@@ -63,6 +63,7 @@ impl Core {
             nics,
             seed: if image.cloud_init { Some(self.seed(machine).await?) } else { None },
             medium: machine.medium,
+            snapshot: None,
         })
     }
 }

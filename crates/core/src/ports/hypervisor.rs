@@ -198,6 +198,9 @@ pub struct MachineSpec {
     /// What lies in its CD drive.
     #[serde(default)]
     pub medium: Option<MediumId>,
+    /// The snapshot with memory that it runs on from, instead of booting.
+    #[serde(default)]
+    pub snapshot: Option<SnapshotId>,
 }
 
 /// A snapshot as drivers need to know it.
@@ -422,7 +425,8 @@ pub trait Hypervisor: Send + Sync {
     /// the machine off. Success when it has them already.
     async fn resize(&self, id: MachineId, vcpus: u32, memory_mib: u64) -> Result<(), DriverError>;
 
-    /// Takes a snapshot of a machine that has a process. Success when it is there already.
+    /// Takes a snapshot of a machine that has a process, of all its disks at one moment. Success when it is there
+    /// already; of one that is there in part only, the part is removed and it is taken anew.
     async fn snapshot_take(
         &self,
         id: MachineId,
@@ -430,7 +434,8 @@ pub trait Hypervisor: Send + Sync {
         progress: &Progress,
     ) -> Result<(), DriverError>;
 
-    /// Takes a machine that has a process back to a snapshot with memory; it runs on from there.
+    /// Takes a machine that has a process back to a snapshot with memory; it runs on from there. Refused, and nothing
+    /// changed, when its devices are not those of the snapshot.
     async fn snapshot_revert(
         &self,
         id: MachineId,

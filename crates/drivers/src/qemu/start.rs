@@ -8,7 +8,7 @@ use super::probe::Probed;
 use super::process::{self, Process};
 use super::qmp::Qmp;
 use super::record::{Home, QEMU_LOG, StartRecord};
-use super::{Driver, Running, Turn, locked, seed, stop};
+use super::{Driver, Running, Turn, locked, seed, snapshots, stop};
 use crate::durable::{blocking, io_failed};
 use crate::network::tap;
 use hostler_core::fail::fail_point;
@@ -80,6 +80,8 @@ impl Driver {
             machine_type: &probed.machine_type,
             accelerator: &accelerator.name,
             cpu: &accelerator.cpu,
+            host_cpus: super::host_cpus(),
+            host_memory_mib: super::host_memory_mib(),
         };
         let taps = open_taps(spec).await?;
         let arguments = command_line(spec, platform, &self.layout, &wires(&forwards, &taps))?;
@@ -103,7 +105,9 @@ impl Driver {
             })
             .await?
         };
-        match self.let_boot(&home, &process).await {
+        // Memory is loaded before QEMU says its first word.
+        let patience = if spec.snapshot.is_some() { snapshots::PATIENCE } else { SPAWN_PATIENCE };
+        match self.let_boot(&home, &process, patience).await {
             Ok(qmp) => {
                 let id = spec.id;
                 let running = Running { id, home, record, process, qmp, ending: AtomicBool::new(false) };
@@ -118,16 +122,16 @@ impl Driver {
     }
 
     /// Connects to the process that was just spawned and lets guest code run.
-    async fn let_boot(&self, home: &Home, process: &Process) -> Result<Qmp, DriverError> {
+    async fn let_boot(&self, home: &Home, process: &Process, patience: Duration) -> Result<Qmp, DriverError> {
         let booting = async {
-            let qmp = Qmp::negotiate(first_connection(home).await?, SPAWN_PATIENCE).await?;
+            let qmp = Qmp::negotiate(first_connection(home).await?, patience).await?;
             qmp.execute("cont", serde_json::Value::Null).await?;
             Ok(qmp)
         };
         tokio::select! {
             biased;
             () = process.ended() => Err(DriverError::refused("QEMU ended while it started")),
-            booted = tokio::time::timeout(SPAWN_PATIENCE, booting) => {
+            booted = tokio::time::timeout(patience, booting) => {
                 booted.unwrap_or_else(|_| Err(DriverError::timeout("QEMU did not come up in time")))
             }
         }

@@ -2,8 +2,8 @@
 
 use super::machine::{MachineCommand, Ssh};
 use super::objects::{
-    AddressCommand, HostCommand, NetworkCommand, StorageCommand, TaskCommand, TemplateCommand, TokenCommand,
-    VolumeCommand,
+    AddressCommand, HostCommand, NetworkCommand, SnapshotCommand, StorageCommand, TaskCommand,
+    TemplateCommand, TokenCommand, VolumeCommand,
 };
 use super::settings::ConfigCommand;
 use super::show::units;
@@ -120,6 +120,9 @@ pub(super) enum Command {
     /// Virtual disks
     #[command(subcommand)]
     Volume(VolumeCommand),
+    /// States of machines that can be gone back to
+    #[command(subcommand)]
+    Snapshot(SnapshotCommand),
     /// Networks
     #[command(subcommand)]
     Network(NetworkCommand),

@@ -81,6 +81,7 @@ async fn ask(command: Command, global: &Global) -> Result<Exit, Failure> {
         Command::Ssh(ssh) => machine::ssh(&session, ssh).await,
         Command::Template(command) => objects::template(&session, command).await,
         Command::Volume(command) => objects::volume(&session, command).await,
+        Command::Snapshot(command) => objects::snapshot(&session, command).await,
         Command::Network(command) => objects::network(&session, command).await,
         Command::Address(command) => objects::address(&session, command).await,
         Command::Host(command) => objects::host(&session, command).await,

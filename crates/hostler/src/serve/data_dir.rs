@@ -40,30 +40,23 @@ impl DataDir {
         self.path.join("hostler.db")
     }
 
-    /// The 256 bits kept beside the data; made when there is no data yet, or when the key's file is empty.
-    pub(super) fn key(&self) -> Result<[u8; 32], Failure> {
+    /// The 256 bits kept beside the data, and whether they were made in place of lost ones. Made when there is no
+    /// installation yet, or when the key's file is empty.
+    pub(super) fn key(&self, installed: bool) -> Result<([u8; 32], bool), Failure> {
         let path = self.path.join("key");
         let text = match std::fs::read_to_string(&path) {
             Ok(text) => text.trim().to_owned(),
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                if self.database().exists() {
-                    return Err(Failure::new(format!("there is a database, but no key {}", path.display()))
-                        .cause("guests' host keys and stored secrets derive from it")
-                        .hint(format!(
-                            "restore it from a backup; or have a new one made, which changes them, with `touch {}`",
-                            path.display()
-                        )));
+                if installed {
+                    return Err(missing(&path));
                 }
-                String::new()
+                return Ok((new_key(&path)?, false));
             }
             Err(error) => return Err(Failure::because(format!("cannot read {}", path.display()), &error)),
         };
         let mut key = [0; 32];
         if text.is_empty() {
-            getrandom::fill(&mut key)
-                .map_err(|error| Failure::because("the system gives no random bytes", &error))?;
-            write_private(&path, &format!("{}\n", hex::encode(key)))?;
-            return Ok(key);
+            return Ok((new_key(&path)?, true));
         }
         let loose = std::fs::metadata(&path).is_ok_and(|meta| meta.mode() & 0o077 != 0);
         if loose {
@@ -74,8 +67,27 @@ impl DataDir {
             Failure::new(format!("{} is damaged: it must hold 64 hexadecimal digits", path.display()))
                 .hint("restore it from a backup")
         })?;
-        Ok(key)
+        Ok((key, false))
     }
+}
+
+fn missing(path: &Path) -> Failure {
+    let hint = format!(
+        "restore it from a backup, or copy it from the data directory of another host of this installation; or have \
+         a new one made, which changes them, with `touch {}`",
+        path.display()
+    );
+    Failure::new(format!("there is a database, but no key {}", path.display()))
+        .cause("guests' host keys and stored secrets derive from it")
+        .hint(hint)
+}
+
+fn new_key(path: &Path) -> Result<[u8; 32], Failure> {
+    let mut key = [0; 32];
+    getrandom::fill(&mut key)
+        .map_err(|error| Failure::because("the system gives no random bytes", &error))?;
+    write_private(path, &format!("{}\n", hex::encode(key)))?;
+    Ok(key)
 }
 
 /// Writes a file that only we may read, at once and for good: a crash leaves the old one or the new one.
@@ -197,23 +209,22 @@ mod tests {
     fn the_key_is_made_once_and_private() {
         let directory = tempfile::tempdir().unwrap();
         let data = DataDir::take(directory.path()).unwrap();
-        let key = data.key().unwrap();
-        assert_eq!(data.key().unwrap(), key);
+        let key = data.key(false).unwrap();
+        assert_eq!(data.key(true).unwrap(), key);
         let path = directory.path().join("key");
         assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
-        assert!(data.key().unwrap_err().text.starts_with("others may read"));
+        assert!(data.key(true).unwrap_err().text.starts_with("others may read"));
     }
 
     #[test]
     fn a_key_is_not_made_anew_beside_old_data_unless_asked_for() {
         let directory = tempfile::tempdir().unwrap();
         let data = DataDir::take(directory.path()).unwrap();
-        std::fs::write(data.database(), "").unwrap();
-        assert!(data.key().unwrap_err().text.starts_with("there is a database, but no key"));
+        assert!(data.key(true).unwrap_err().text.starts_with("there is a database, but no key"));
         std::fs::write(directory.path().join("key"), "").unwrap();
-        data.key().unwrap();
+        assert!(data.key(true).unwrap().1, "it was made in place of a lost one");
         std::fs::write(directory.path().join("key"), "zz").unwrap();
-        assert!(data.key().unwrap_err().text.contains("is damaged"));
+        assert!(data.key(true).unwrap_err().text.contains("is damaged"));
     }
 }

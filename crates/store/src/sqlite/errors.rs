@@ -62,15 +62,3 @@ fn taken(error: &Error) -> Option<StoreError> {
     let column = if first == "name" { first } else { pairs.last().map_or(first, |(_, last)| last) };
     Some(StoreError::Taken { kind, column: column.to_owned() })
 }
-
-/// The same error for another caller of the same batch.
-pub(super) fn again(error: &StoreError) -> StoreError {
-    match error {
-        StoreError::Full => StoreError::Full,
-        StoreError::Unavailable(why) => StoreError::Unavailable(why.clone()),
-        StoreError::Failed(why) => StoreError::Failed(why.clone()),
-        StoreError::Stale { .. } | StoreError::Taken { .. } | StoreError::Fenced(_) => {
-            StoreError::Failed(error.to_string())
-        }
-    }
-}

@@ -1,22 +1,12 @@
 //! Running statements on a connection.
 
+use crate::commit::Outcome;
 use crate::sql::{Bound, Sql};
 use futures_util::TryStreamExt;
 use hostler_core::ports::StoreError;
 use hostler_core::record::{Document, Kind, Value};
 use sqlx::sqlite::{SqliteArguments, SqliteRow};
 use sqlx::{Arguments, Either, Error, Executor, Row, SqliteConnection};
-
-/// What one statement of several did.
-#[derive(Debug)]
-pub(super) struct Outcome {
-    /// Its first row.
-    pub(super) row: Option<SqliteRow>,
-    /// How many rows it changed.
-    pub(super) changed: u64,
-    /// The rowid of what was inserted last, by it or before it.
-    pub(super) inserted: i64,
-}
 
 /// Binds values.
 pub(super) fn arguments(values: Vec<Value>) -> Result<SqliteArguments, Error> {
@@ -42,15 +32,16 @@ pub(super) async fn several(
     outcomes: &mut Vec<Outcome>,
 ) -> Result<(), Error> {
     let mut results = connection.fetch_many(sqlx::query_with(sql, arguments));
-    let mut first: Option<SqliteRow> = None;
+    let mut answer = None;
+    let mut first = true;
     while let Some(result) = results.try_next().await? {
         match result {
-            Either::Right(row) => {
-                first.get_or_insert(row);
-            }
+            Either::Right(row) if std::mem::take(&mut first) => answer = Some(row.try_get(0)?),
+            Either::Right(_) => {}
             Either::Left(done) => {
                 let (changed, inserted) = (done.rows_affected(), done.last_insert_rowid());
-                outcomes.push(Outcome { row: first.take(), changed, inserted });
+                outcomes.push(Outcome { answer: answer.take(), changed, inserted });
+                first = true;
             }
         }
     }

@@ -1,7 +1,7 @@
 //! What any engine behind the [`Store`] port must do.
 //!
 //! The functions in these modules take a fresh, empty `dyn Store` and nothing of the engine; `conformance!` below
-//! makes a test of each for each engine. What only concerns SQLite is in `sqlite`.
+//! makes a test of each for each engine. What only concerns one engine is in `sqlite` and `postgres`.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod commits;
@@ -10,6 +10,7 @@ mod events;
 mod leases;
 mod lists;
 mod numbers;
+mod postgres;
 mod records;
 mod sqlite;
 
@@ -19,24 +20,35 @@ use std::sync::Arc;
 
 type Fresh = Arc<dyn Store>;
 
-async fn fresh_sqlite() -> Fresh {
-    Arc::new(SqliteStore::temporary().await.unwrap())
+async fn fresh_sqlite() -> Option<Fresh> {
+    Some(Arc::new(SqliteStore::temporary().await.unwrap()))
+}
+
+async fn fresh_postgres() -> Option<Fresh> {
+    postgres::fresh().await
 }
 
 macro_rules! conformance {
-    ($fresh:ident, $engine:ident: $($module:ident { $($test:ident),* $(,)? })*) => {
+    ($($module:ident { $($test:ident),* $(,)? })*) => {
+        conformance!(fresh_sqlite, on_sqlite: $($module { $($test)* })*);
+        conformance!(fresh_postgres, on_postgres: $($module { $($test)* })*);
+    };
+    ($fresh:ident, $engine:ident: $($module:ident { $($test:ident)* })*) => {
         mod $engine {
             $(mod $module {
                 $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn $test() {
-                    crate::$module::$test(crate::$fresh().await).await;
+                    // None where the engine is not installed.
+                    if let Some(store) = crate::$fresh().await {
+                        crate::$module::$test(store).await;
+                    }
                 })*
             })*
         }
     };
 }
 
-conformance!(fresh_sqlite, on_sqlite:
+conformance! {
     commits {
         what_is_inserted_is_found,
         an_update_replaces_the_record_and_counts_its_version,
@@ -85,4 +97,4 @@ conformance!(fresh_sqlite, on_sqlite:
         columns_that_do_not_exist_are_refused,
         text_is_searched_as_it_stands,
     }
-);
+}
