@@ -108,8 +108,8 @@ fn bridge_table(text: &mut String, spec: &NetworkSpec) {
         pinned(text, spec, &cards);
         guests.extend(lines([
             "ether type arp goto arp_claims",
-            "ether type ip goto ip4",
-            "ether type ip6 goto ip6",
+            "ether type ip goto from_ip4",
+            "ether type ip6 goto from_ip6",
             "drop",
         ]));
     }
@@ -152,7 +152,7 @@ fn pinned(text: &mut String, spec: &NetworkSpec, cards: &[Card<'_>]) {
     );
     chain(
         text,
-        "ip4",
+        "from_ip4",
         &lines([
             "udp sport 67 drop",
             "ip saddr 0.0.0.0 udp sport 68 udp dport 67 accept",
@@ -164,7 +164,7 @@ fn pinned(text: &mut String, spec: &NetworkSpec, cards: &[Card<'_>]) {
     chain(text, "ip6_known", &lines(["icmpv6 type nd-neighbor-advert goto neighbours", "accept"]));
     chain(
         text,
-        "ip6",
+        "from_ip6",
         &lines([
             "udp sport 547 drop",
             "icmpv6 type { nd-router-advert, nd-redirect } drop",

@@ -3,11 +3,13 @@
 #![expect(unreachable_pub, reason = "a binary has no outside")]
 
 mod bad_input;
+mod bridges;
 mod crash;
 mod debian;
 mod debian_template;
 mod images;
 mod native;
+mod networks;
 mod program;
 mod real;
 mod reconcile;
