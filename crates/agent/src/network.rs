@@ -37,6 +37,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) mac: Option<[u8; 6]>,
     pub(crate) addresses: &'a [Address],
     pub(crate) gateways: &'a [IpAddr],
+    pub(crate) resolvers: &'a [IpAddr],
+    pub(crate) domain: Option<&'a str>,
     pub(crate) host_name: &'a str,
 }
 
@@ -126,7 +128,19 @@ fn set_static(netlink: &mut Netlink, card: &Card, wanted: &Wanted<'_>) -> io::Re
     for &gateway in wanted.gateways {
         netlink.gateway_set(card.index, gateway)?;
     }
-    Ok(())
+    resolve_by(wanted.resolvers, wanted.domain)
+}
+
+/// Names are asked for there, unless another program of the guest takes care of that, which leaves a link.
+fn resolve_by(resolvers: &[IpAddr], domain: Option<&str>) -> io::Result<()> {
+    let file = Path::new("/etc/resolv.conf");
+    let another_owns_it = fs::symlink_metadata(file).is_ok_and(|facts| facts.is_symlink());
+    if resolvers.is_empty() || another_owns_it {
+        return Ok(());
+    }
+    let mut text: String = domain.map(|domain| format!("search {domain}\n")).unwrap_or_default();
+    text.extend(resolvers.iter().map(|server| format!("nameserver {server}\n")));
+    files::write(file, text.as_bytes(), 0o644)
 }
 
 /// Asks for a lease and applies it. Returns how long it is ours.
@@ -142,12 +156,8 @@ fn lease(netlink: &mut Netlink, card: &Card, host_name: &str, patience: Duration
     if let Some(&router) = lease.routers.first() {
         netlink.gateway_set(card.index, router.into())?;
     }
-    let resolver = Path::new("/etc/resolv.conf");
-    let another_owns_it = fs::symlink_metadata(resolver).is_ok_and(|facts| facts.is_symlink());
-    if !lease.dns.is_empty() && !another_owns_it {
-        let text: String = lease.dns.iter().map(|server| format!("nameserver {server}\n")).collect();
-        files::write(resolver, text.as_bytes(), 0o644)?;
-    }
+    let resolvers: Vec<IpAddr> = lease.dns.iter().map(|server| (*server).into()).collect();
+    resolve_by(&resolvers, None)?;
     Ok(Duration::from_secs(u64::from(lease.seconds.max(60))))
 }
 

@@ -79,6 +79,8 @@ pub struct Parts {
 #[derive(Clone)]
 pub struct Core {
     parts: Arc<Parts>,
+    /// Held while records of networks are read and switches are told.
+    wiring: Arc<tokio::sync::Mutex<()>>,
     absences: Arc<Absences>,
 }
 
@@ -121,7 +123,7 @@ pub struct Page<T> {
 impl Core {
     /// Core over these parts.
     pub fn new(parts: Parts) -> Self {
-        Self { parts: Arc::new(parts), absences: Arc::default() }
+        Self { parts: Arc::new(parts), wiring: Arc::default(), absences: Arc::default() }
     }
 
     /// The database.
@@ -142,6 +144,10 @@ impl Core {
     /// Hosts that this process acts on.
     pub fn local_hosts(&self) -> &[LocalHost] {
         &self.parts.hosts
+    }
+
+    pub(crate) fn wiring(&self) -> &tokio::sync::Mutex<()> {
+        &self.wiring
     }
 
     /// Hosts that have not been heard of lately.

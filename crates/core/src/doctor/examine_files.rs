@@ -1,4 +1,4 @@
-//! Files and networks of one host: whether each belongs to a record, and each record has its file.
+//! Files of one host: whether each belongs to a record, and each record has its file.
 
 use super::Finding;
 use super::books::{Books, exists};
@@ -44,7 +44,7 @@ impl Core {
         Ok(())
     }
 
-    fn leftover(&self, local: &LocalHost, leftover: Leftover, id: Uuid) -> Finding {
+    pub(super) fn leftover(&self, local: &LocalHost, leftover: Leftover, id: Uuid) -> Finding {
         let finding = Finding::problem("storage", format!("{leftover} belongs to no record"));
         if is_old(id, self.now()) {
             let cause = "it was left by a crash, or the database is older than it";
@@ -54,26 +54,6 @@ impl Core {
             finding.because(cause).hint(hint).repair(Repair::Clean { host, leftover })
         } else {
             finding.hint("it is very young, or its name is none of ours: look again in an hour")
-        }
-    }
-
-    pub(super) async fn examine_networks(
-        &self,
-        local: &LocalHost,
-        books: &Books,
-        findings: &mut Vec<Finding>,
-    ) {
-        match local.switch.networks().await {
-            Err(error) => {
-                findings.push(Finding::problem("network", "networks cannot be seen").because(error.detail));
-            }
-            Ok(networks) => {
-                for id in networks {
-                    if !books.networks.iter().any(|network| network.id == id) {
-                        findings.push(self.leftover(local, Leftover::Network(id), id.0));
-                    }
-                }
-            }
         }
     }
 }

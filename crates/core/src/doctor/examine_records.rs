@@ -88,9 +88,10 @@ impl Core {
             if self.missing(&keys.networks, Kind::Network, nic.network.0).await? {
                 lost.push(format!("network {}", nic.network));
             }
-            let Some(address) = nic.address.filter(|_| machine.life == Life::Present) else { continue };
-            if self.missing(&keys.addresses, Kind::Address, address.0).await? {
-                lost.push(format!("address {address}, which others may get now"));
+            for address in nic.addresses.iter().filter(|_| machine.life == Life::Present) {
+                if self.missing(&keys.addresses, Kind::Address, address.0).await? {
+                    lost.push(format!("address {address}, which others may get now"));
+                }
             }
         }
         findings.extend(lost.into_iter().map(|what| {

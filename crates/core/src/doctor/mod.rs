@@ -2,7 +2,7 @@
 //! repair where that is safe.
 //!
 //! Everything is read anew ([`books`](Books)) and compared: records with each other (`examine_records`, `examine_tasks`), records
-//! with what runs (`examine_machines`) and with what lies on disk (`examine_files`). Only the process of a host can look
+//! with what runs (`examine_machines`) and with what lies on disk (`examine_files`, `examine_networks`). Only the process of a host can look
 //! at what is on it; records are anybody's.
 //!
 //! A [`Repair`] is one command: a small change of records, or a task on the host that it is about. None destroys what a
@@ -13,6 +13,7 @@ pub(crate) mod clean;
 mod examine_files;
 mod examine_hosts;
 mod examine_machines;
+mod examine_networks;
 mod examine_records;
 mod examine_store;
 mod examine_tasks;
@@ -109,7 +110,7 @@ impl Core {
             examine_hosts::examine_storage(local, &mut findings).await;
             self.examine_machines(local, &books, &mut findings).await?;
             self.examine_files(local, &books, &mut findings).await?;
-            self.examine_networks(local, &books, &mut findings).await;
+            self.examine_networks(local, &books, &mut findings).await?;
         }
         self.examine_records(&books, &mut findings).await?;
         self.examine_tasks(&books, &mut findings).await?;

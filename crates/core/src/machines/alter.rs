@@ -78,6 +78,8 @@ impl Alter {
             Deed::Resize { vcpus, memory_mib } => up.resize(id, *vcpus, *memory_mib).await,
             Deed::Medium { medium, force } => up.medium_change(id, *medium, *force).await,
             Deed::NicAttach { nic } => {
+                // Before its guest is heard, the rules know the card.
+                core.networks_ready(machine).await?;
                 let spec = nic_spec(core, machine, nic).await?;
                 up.nic_attach(id, &spec).await
             }
@@ -103,10 +105,10 @@ impl Alter {
         let reason = machine.reason.take();
         machine.let_go(reason);
         changes.update(&machine)?;
-        if let Some(id) = lost.and_then(|nic| nic.address)
-            && let Some(address) = core.find::<Address>(id.0).await?
-        {
-            changes.delete(&address);
+        for id in lost.iter().flat_map(|nic| &nic.addresses) {
+            if let Some(address) = core.find::<Address>(id.0).await? {
+                changes.delete(&address);
+            }
         }
         Ok(changes)
     }

@@ -2,22 +2,21 @@
 
 use super::create::Create;
 use super::delete::Delete;
-use super::identity;
 use super::limits::{check_keys, check_size, check_words};
 use super::power::{PowerWork, Ruling, Verb, ruling};
-use super::{HostName, Life, Machine, Nic, Observation, Observed, Power};
+use super::{HostName, Life, Machine, Observation, Observed, Power};
 use crate::access::{Caller, Idempotency};
 use crate::core::{Attempt, Core, decided};
 use crate::error::{Error, Result};
 use crate::hosts::Host;
 use crate::ids::{MachineId, VolumeId};
-use crate::networks::Network;
 use crate::ports::{CommandOutput, Console, DriverErrorKind, GuestCommand, IoLimits, StoreError};
 use crate::record::Kind;
 use crate::tasks::{Accepted, Order, Task, ordered};
 use crate::templates::{ImageFormat, Template};
 use crate::volumes::{StoragePlace, Volume, VolumeState};
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 /// A machine to be made. What is left out comes from the template.
 #[derive(Clone, Debug)]
@@ -34,6 +33,8 @@ pub struct MachineAsk {
     pub disk_mib: Option<u64>,
     /// Network, by id, number or name; the first one when left out.
     pub network: Option<String>,
+    /// Addresses on it, one of each family at most; the next free ones when left out.
+    pub addresses: Vec<IpAddr>,
     /// Lines for the administrator's `authorized_keys`.
     pub ssh_keys: Vec<String>,
     /// cloud-init user data.
@@ -97,20 +98,22 @@ impl Core {
         let network = self.network_named(ask.network.as_deref()).await?;
         let storage: StoragePlace = self.get(template.storage.0).await?;
         let host: Host = self.get(storage.host.0).await?;
-        let mut machine = self.machine_drafted(caller, ask, &template, &network, &host)?;
+        let mut machine = self.machine_drafted(caller, ask, &template, &host)?;
+        let holder = (machine.id, machine.owner);
+        let (nic, addresses) = self.card_drafted(&network, holder, 0, &ask.addresses).await?;
+        machine.nics.push(nic);
         check_size(machine.vcpus, machine.memory_mib, &host)?;
 
         let mut changes = self.changes();
         changes.unchanged(&template);
+        changes.unchanged(&network);
         let work = Create::new(machine.id);
         let task = self.machine_task(caller, &machine, "machine.create", &work)?;
         machine.task = Some(task.id);
-        let address = self.address_next(&network, &machine).await?;
-        machine.nics[0].address = address.as_ref().map(|address| address.id);
         changes.insert(&machine)?;
         changes.insert(&task)?;
-        if let Some(address) = address {
-            changes.insert(&address)?;
+        for address in &addresses {
+            changes.insert(address)?;
         }
         if let Some(volume) = self.root_volume(&machine, &template, ask.disk_mib, storage.id)? {
             changes.insert(&volume)?;
@@ -127,7 +130,6 @@ impl Core {
         caller: &Caller,
         ask: &MachineAsk,
         template: &Template,
-        network: &Network,
         host: &Host,
     ) -> Result<Machine> {
         let id = MachineId(self.ids().uuid());
@@ -151,7 +153,7 @@ impl Core {
             template: template.id,
             vcpus: ask.vcpus.unwrap_or(template.vcpus),
             memory_mib: ask.memory_mib.unwrap_or(template.memory_mib),
-            nics: vec![Nic { network: network.id, mac: identity::mac(id, 0), address: None }],
+            nics: Vec::new(),
             medium: None,
             ssh_keys: ask.ssh_keys.iter().map(|key| key.trim().to_owned()).collect(),
             user_data: ask.user_data.clone(),

@@ -1,9 +1,9 @@
 //! What callers may ask to be changed about a machine's devices: at once while it is off, by a task while it is on.
 
 use super::alter::{Alter, Deed};
-use super::identity;
+use super::identity::hashed_mac;
 use super::limits::check_size;
-use super::{Life, Machine, MachineEdit, Nic, Observed};
+use super::{Life, Machine, MachineEdit, Observed};
 use crate::access::Caller;
 use crate::core::{Attempt, Changes, Core, decided};
 use crate::error::{Error, Result};
@@ -126,27 +126,22 @@ impl Core {
                 return Err(Error::no_capacity(format!("a machine has at most {MAX_NICS} cards")).into());
             }
             let network = self.network_named(ask.network.as_deref()).await?;
-            let has = |mac: &String| machine.nics.iter().any(|nic| nic.mac == *mac);
-            let made = (0..).map(|place| identity::mac(machine.id, place)).find(|mac| !has(mac));
-            let mac = given.clone().or(made).unwrap_or_default();
-            if has(&mac) {
-                let text = format!("machine {} has a card with the MAC {mac}", machine.name);
+            let has = |mac: &str| machine.nics.iter().any(|nic| nic.mac == mac);
+            let place = (0..).find(|place| !has(&hashed_mac(machine.id, *place, 0))).unwrap_or_default();
+            let holder = (machine.id, machine.owner);
+            let asked: Vec<IpAddr> = ask.address.into_iter().collect();
+            let (mut nic, addresses) = self.card_drafted(&network, holder, place, &asked).await?;
+            if let Some(mac) = &given {
+                self.mac_checked(&network, mac).await?;
+                nic.mac.clone_from(mac);
+            }
+            if has(&nic.mac) {
+                let text = format!("machine {} has a card with the MAC {}", machine.name, nic.mac);
                 return Err(Error::conflict("taken", text).into());
             }
-            let mut address = self.address_next(&network, &machine).await?;
-            if let Some(ip) = ask.address {
-                let given_out = network.ranges.iter().any(|range| range.contains(ip));
-                let Some(address) = address.as_mut().filter(|_| given_out) else {
-                    let text =
-                        format!("{ip} is not among the addresses that network {} gives out", network.name);
-                    return Err(Error::invalid("address", text).into());
-                };
-                address.ip = ip;
-            }
-            let nic = Nic { network: network.id, mac, address: address.as_ref().map(|address| address.id) };
             let mut changes = self.changes();
             changes.unchanged(&network);
-            if let Some(address) = &address {
+            for address in &addresses {
                 changes.insert(address)?;
             }
             match self.altered(caller, machine, Deed::NicAttach { nic }, changes).await {
@@ -207,11 +202,12 @@ impl Core {
             changes.append(beside);
             return self.hand_over(changes, machine, task).await.map_err(not_free);
         }
-        if let Deed::NicDetach { nic } = &deed
-            && let Some(id) = nic.address
-            && let Some(address) = self.find::<Address>(id.0).await?
-        {
-            changes.delete(&address);
+        if let Deed::NicDetach { nic } = &deed {
+            for id in &nic.addresses {
+                if let Some(address) = self.find::<Address>(id.0).await? {
+                    changes.delete(&address);
+                }
+            }
         }
         deed.record(&mut machine);
         let place = changes.commit.alterations.len();

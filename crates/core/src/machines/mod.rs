@@ -20,6 +20,7 @@ mod commands;
 pub(crate) mod create;
 pub(crate) mod delete;
 mod identity;
+mod inbound;
 mod limits;
 mod live;
 mod model;
@@ -29,6 +30,7 @@ mod spec;
 
 pub(crate) use alter::{if_still_up, is_up};
 pub use commands::{MachineAsk, MachineEdit};
+pub(crate) use identity::hashed_mac;
 pub use live::NicAsk;
 pub(crate) use model::is_api_version;
 pub use model::{HostName, Life, Machine, Nic, Observation, Observed, Power};

@@ -4,7 +4,7 @@ use crate::error::{Error, Result};
 use crate::ids::{
     AccountId, AddressId, ClusterId, HostId, MachineId, MediumId, NetworkId, TaskId, TemplateId,
 };
-use crate::ports::{Endpoint, GuestFacts, Sighting};
+use crate::ports::{Endpoint, GuestFacts, InboundRule, Sighting};
 use crate::record::{Kind, Record, Value, stamped};
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -169,8 +169,12 @@ pub struct Nic {
     pub network: NetworkId,
     /// Six bytes, lower case, colons.
     pub mac: String,
-    /// Its reserved address, on networks that have addresses.
-    pub address: Option<AddressId>,
+    /// Its reserved addresses, one of each family at most, on networks that give them out.
+    #[serde(default)]
+    pub addresses: Vec<AddressId>,
+    /// What others may begin to send it, on bridges; none means anything.
+    #[serde(default)]
+    pub inbound: Option<Vec<InboundRule>>,
 }
 
 /// A computer we manage.

@@ -37,12 +37,18 @@ impl Core {
     ) -> Result<MachineSpec> {
         let template: Template = self.get(machine.template.0).await?;
         let volumes = self.volumes_of(machine).await?;
+        let held = self.addresses_of(std::slice::from_ref(machine)).await?;
         let mut nics = Vec::with_capacity(machine.nics.len());
         for (place, nic) in machine.nics.iter().enumerate() {
             let network: Network = self.get(nic.network.0).await?;
             let forward = (place == 0).then_some(SSH_PORT);
-            let link = match network.kind {
-                NetworkKind::User => Link::User { outbound: network.outbound, forward },
+            let link = match (network.kind, &network.bridge) {
+                (NetworkKind::Bridge, Some(bridge)) => Link::Bridge {
+                    network: network.id,
+                    bridge: bridge.clone(),
+                    address: nic.addresses.iter().find_map(|id| held.get(id).copied()),
+                },
+                _ => Link::User { outbound: network.outbound, forward },
             };
             nics.push(NicSpec { mac: nic.mac.clone(), link });
         }
@@ -56,7 +62,7 @@ impl Core {
             boot: boot(image, template.firmware),
             disks: volumes.iter().map(disk).collect(),
             nics,
-            seed: if image.cloud_init { Some(self.seed(machine)?) } else { None },
+            seed: if image.cloud_init { Some(self.seed(machine).await?) } else { None },
             medium: machine.medium,
             snapshot: None,
         })

@@ -253,6 +253,10 @@ pub struct Identity {
     pub addresses: Vec<(IpAddr, u8)>,
     /// Default gateways.
     pub gateways: Vec<IpAddr>,
+    /// Whom the guest asks for names; empty leaves that to DHCP or to the guest.
+    pub resolvers: Vec<IpAddr>,
+    /// Domain in which it looks for short names.
+    pub domain: Option<String>,
     /// Ed25519 seed of the SSH host key. Secret.
     pub ssh_host_key: [u8; 32],
     /// Lines for the administrator's `authorized_keys`.

@@ -113,7 +113,7 @@ impl Observer {
         }
         let (_, image) = self.core.image_of(&machine).await?;
         if image.agent {
-            self.local.hypervisor.identify(id, &self.core.identity(&machine)).await?;
+            self.local.hypervisor.identify(id, &self.core.identity(&machine).await?).await?;
         }
         machine.guest = Some(facts);
         machine.ready_at = Some(self.core.now());

@@ -1,9 +1,9 @@
 //! From core's records to the types of the wire.
 
 use super::types::{
-    Accelerator, Account, Address, Cluster, Event, Finding, Host, HostFacts, Image, ImageSource, Medium,
-    Network, Range, RepairDone, RepairOutcome, Snapshot, SnapshotVolume, SourceFormat, Storage, Task,
-    Template, Token, Volume, VolumeLimits,
+    Accelerator, Account, Address, Cluster, Event, Finding, Host, HostFacts, Image, ImageSource, InboundRule,
+    Medium, Network, Range, RepairDone, RepairOutcome, Snapshot, SnapshotVolume, Source, SourceFormat,
+    Storage, Subnet, Task, Template, Token, Uplink, Volume, VolumeLimits,
 };
 use hostler_core::Core;
 use hostler_core::access::{self, Caller};
@@ -220,9 +220,68 @@ impl From<networks::Network> for Network {
             kind: network.kind.into(),
             cluster: network.cluster.0,
             outbound: network.outbound,
-            prefix: network.prefix,
-            gateway: network.gateway,
+            uplink: network.uplink.into(),
+            bridge: network.bridge,
+            subnets: network.subnets.into_iter().map(Subnet::from).collect(),
+            domain: network.domain,
+            resolvers: network.resolvers,
             created_at: network.created_at.to_string(),
+        }
+    }
+}
+
+impl From<ports::Uplink> for Uplink {
+    fn from(uplink: ports::Uplink) -> Self {
+        match uplink {
+            ports::Uplink::None => Self::None,
+            ports::Uplink::Nat => Self::Nat,
+            ports::Uplink::Routed => Self::Routed,
+            ports::Uplink::Interface { name } => Self::Interface { name },
+        }
+    }
+}
+
+impl From<Uplink> for ports::Uplink {
+    fn from(uplink: Uplink) -> Self {
+        match uplink {
+            Uplink::None => Self::None,
+            Uplink::Nat => Self::Nat,
+            Uplink::Routed => Self::Routed,
+            Uplink::Interface { name } => Self::Interface { name },
+        }
+    }
+}
+
+impl From<ports::Subnet> for Subnet {
+    fn from(subnet: ports::Subnet) -> Self {
+        Self { gateway: subnet.gateway, prefix: subnet.prefix }
+    }
+}
+
+impl From<Subnet> for ports::Subnet {
+    fn from(subnet: Subnet) -> Self {
+        Self { gateway: subnet.gateway, prefix: subnet.prefix }
+    }
+}
+
+impl From<&ports::InboundRule> for InboundRule {
+    fn from(rule: &ports::InboundRule) -> Self {
+        Self {
+            protocol: rule.protocol.into(),
+            first_port: rule.ports.map(|(first, _)| first),
+            last_port: rule.ports.map(|(_, last)| last),
+            source: rule.source.map(|(address, prefix)| Source { address, prefix }),
+        }
+    }
+}
+
+impl From<InboundRule> for ports::InboundRule {
+    fn from(rule: InboundRule) -> Self {
+        let first = rule.first_port.or(rule.last_port);
+        Self {
+            protocol: rule.protocol.into(),
+            ports: first.map(|first| (first, rule.last_port.unwrap_or(first))),
+            source: rule.source.map(|source| (source.address, source.prefix)),
         }
     }
 }

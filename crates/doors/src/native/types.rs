@@ -13,6 +13,7 @@ mod disks;
 mod lists;
 mod machines;
 mod media;
+mod networks;
 mod places;
 mod snapshots;
 mod tasks;
@@ -32,14 +33,13 @@ pub use machines::{
     Observation, PowerChange, Run, RunOutput, TemplateRef,
 };
 pub use media::{MediaAsk, Medium, MediumCreate};
-pub use places::{
-    Accelerator, Address, AddressReserve, Cluster, Host, HostFacts, Network, NetworkCreate, Range,
-};
+pub use networks::{Inbound, InboundRule, Network, NetworkCreate, Source, Subnet, Uplink};
+pub use places::{Accelerator, Address, AddressReserve, Cluster, Host, HostFacts, Range};
 pub use snapshots::{Snapshot, SnapshotCreate, SnapshotRevert, SnapshotVolume};
 pub use tasks::{Doctor, Event, Finding, Info, RepairAsk, RepairDone, RepairOutcome, Repairs, Task};
 pub use words::{
-    Firmware, ImageFormat, Level, Life, MediumState, NetworkKind, Observed, Power, Role, SnapshotState,
-    SourceFormat, TaskState, TemplateState, VolumeState,
+    Firmware, ImageFormat, Level, Life, MediumState, NetworkKind, Observed, Power, Protocol, Role,
+    SnapshotState, SourceFormat, TaskState, TemplateState, VolumeState,
 };
 
 use serde::{Deserialize, Serialize};

@@ -16,7 +16,7 @@ mod live;
 mod names;
 mod probe;
 mod probe_rom;
-mod process;
+pub(crate) mod process;
 mod qmp;
 mod qmp_types;
 mod record;

@@ -93,7 +93,7 @@ impl DriverFactory for RealDrivers {
             fetch: config.images.rules(),
             agent: agent.or_else(agent_beside_us),
         });
-        let switch = Arc::new(LinuxSwitch::new(installation.host));
+        let switch = Arc::new(LinuxSwitch::new(installation.host, data_dir));
         Ok(LocalHost { hypervisor: Arc::new(hypervisor), storage: Arc::new(storage), switch })
     }
 }

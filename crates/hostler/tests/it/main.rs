@@ -3,6 +3,7 @@
 #![expect(unreachable_pub, reason = "a binary has no outside")]
 
 mod bad_input;
+mod bridges;
 mod crash;
 mod debian;
 mod debian_template;
@@ -11,6 +12,7 @@ mod images;
 mod imports;
 mod media;
 mod native;
+mod networks;
 mod program;
 mod real;
 mod reconcile;

@@ -5,7 +5,8 @@ mod devices;
 mod render;
 
 use super::types::{
-    Accepted, Machine, MachineCreate, MachineEdit, MachinesAsk, Page, PageAsk, PowerChange, Run, RunOutput,
+    Accepted, Inbound, Machine, MachineCreate, MachineEdit, MachinesAsk, Page, PageAsk, PowerChange, Run,
+    RunOutput,
 };
 use super::wire::{
     Answer, By, Column, ListQuery, ListSpec, OptionallyPosted, Parameters, Pick, Posted, Refusal, accepted,
@@ -42,6 +43,7 @@ pub(super) fn routes() -> OpenApiRouter<DoorState> {
         .routes(routes!(devices::machine_medium))
         .routes(routes!(devices::nic_attach))
         .routes(routes!(devices::nic_detach))
+        .routes(routes!(machine_inbound))
         .routes(routes!(console::console_log))
 }
 
@@ -144,6 +146,7 @@ async fn machine_create(
         memory_mib: value.memory_mib,
         disk_mib: value.disk_mib,
         network: value.network,
+        addresses: value.addresses,
         ssh_keys: value.ssh_keys,
         user_data: value.user_data,
         description: value.description,
@@ -156,6 +159,29 @@ async fn machine_create(
     };
     let made = state.core().machine_create(&caller, &ask, idempotency.as_ref()).await?;
     answer(&state, &caller, made, replayed).await
+}
+
+/// Set what others may begin to send to a card
+///
+/// On bridges. It holds at once, for running machines too.
+#[utoipa::path(
+    put, path = "/machines/{machine}/nics/{mac}/inbound", tag = "machines", request_body = Inbound,
+    params(
+        ("machine" = String, Path, description = "Id, number or name"),
+        ("mac" = String, Path, description = "MAC of the card")
+    ),
+    responses((status = 200, body = Machine))
+)]
+async fn machine_inbound(
+    State(state): State<DoorState>,
+    By(caller): By,
+    Path((machine, mac)): Path<(String, String)>,
+    Posted { value, .. }: Posted<Inbound>,
+) -> Answer<Json<Machine>> {
+    let rules: Option<Vec<_>> = value.rules.map(|rules| rules.into_iter().map(Into::into).collect());
+    let machine = state.core().machine_inbound(&caller, &machine, &mac, rules.as_deref()).await?;
+    let mut rendered = render::machines(&state, &caller, std::slice::from_ref(&machine)).await?;
+    rendered.pop().map(Json).ok_or_else(|| hostler_core::Error::not_found("machine", machine.id).into())
 }
 
 async fn answer(

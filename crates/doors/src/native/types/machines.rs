@@ -1,6 +1,6 @@
 //! Machines on the wire.
 
-use super::{Life, Observed, Power};
+use super::{InboundRule, Life, Observed, Power};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -85,9 +85,14 @@ pub struct Nic {
     pub network: Uuid,
     /// Six bytes, lower case, colons.
     pub mac: String,
-    /// Its reserved address, on networks that have addresses.
+    /// Its first reserved address, on networks that have addresses.
     #[schema(value_type = Option<String>)]
     pub address: Option<IpAddr>,
+    /// All its reserved addresses, one of each family at most.
+    #[schema(value_type = Vec<String>)]
+    pub addresses: Vec<IpAddr>,
+    /// What others may begin to send it, on bridges; null lets everything through.
+    pub inbound: Option<Vec<InboundRule>>,
 }
 
 /// Where something listens.
@@ -155,6 +160,10 @@ pub struct MachineCreate {
     /// Network, by id, number or name; the first one when left out.
     #[serde(default)]
     pub network: Option<String>,
+    /// Addresses on it, one of each family at most; the next free ones when left out.
+    #[serde(default)]
+    #[schema(value_type = Vec<String>)]
+    pub addresses: Vec<IpAddr>,
     /// Lines for the administrator's `authorized_keys`.
     #[serde(default)]
     pub ssh_keys: Vec<String>,

@@ -3,6 +3,7 @@
 use crate::cli::args::Wait;
 use crate::cli::show::units;
 use clap::{Args, Subcommand};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -86,6 +87,9 @@ pub(in crate::cli) struct Create {
     /// Network [default: the first one]
     #[arg(long)]
     pub(super) network: Option<String>,
+    /// Address on it; repeatable, one of each family [default: the next free ones]
+    #[arg(long = "address", value_name = "IP")]
+    pub(super) addresses: Vec<IpAddr>,
     /// Public SSH key or a file with some; repeatable [default: ~/.ssh/*.pub]
     #[arg(long = "ssh-key", value_name = "FILE|KEY")]
     pub(super) ssh_keys: Vec<String>,

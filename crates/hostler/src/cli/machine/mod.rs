@@ -195,9 +195,9 @@ fn template(machine: &Machine) -> String {
 
 fn fields(machine: &Machine) -> Vec<(&'static str, String)> {
     let labels = machine.labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>();
-    let nics = machine.nics.iter().map(|nic| match nic.address {
-        Some(address) => format!("{} {address}", nic.mac),
-        None => nic.mac.clone(),
+    let nics = machine.nics.iter().map(|nic| {
+        let addresses = nic.addresses.iter().map(|address| format!(" {address}"));
+        format!("{}{}", nic.mac, addresses.collect::<String>())
     });
     let volumes = machine.volumes.iter().map(ToString::to_string).collect::<Vec<_>>();
     let ssh = machine.ssh.as_ref().map(|ssh| format!("{} port {}", ssh.address, ssh.port));

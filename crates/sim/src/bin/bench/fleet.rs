@@ -115,7 +115,8 @@ impl Pattern {
             nics: vec![Nic {
                 network: self.network,
                 mac: format!("52:54:00:{a:02x}:{b:02x}:{c:02x}"),
-                address: None,
+                addresses: Vec::new(),
+                inbound: None,
             }],
             medium: None,
             ssh_keys: vec![format!("ssh-ed25519 {} someone@example.org", "A".repeat(68))],
