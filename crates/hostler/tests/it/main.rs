@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod crash;
+mod databases;
 mod images;
 mod native;
 mod program;
