@@ -45,6 +45,17 @@ install_for_machines() {
     fi
 }
 
+# PostgreSQL's programs. Debian starts a server of its own after the installation; ours are started by the tests.
+install_postgresql() {
+    if [ ! -e /etc/postgresql-common/createcluster.conf ]; then
+        root=
+        [ "$(id -u)" = 0 ] || root=sudo
+        $root mkdir -p /etc/postgresql-common
+        echo "create_main_cluster = false" | $root tee /etc/postgresql-common/createcluster.conf >/dev/null
+    fi
+    install "records of several processes, and the tests of that" postgresql
+}
+
 # Rust may be installed without the login shell knowing yet.
 command -v cargo >/dev/null || { [ -x "$HOME/.cargo/bin/cargo" ] && PATH="$HOME/.cargo/bin:$PATH"; }
 command -v cargo >/dev/null || die "needs Rust: cargo is not in PATH"

@@ -5,6 +5,7 @@
 mod bad_input;
 mod bridges;
 mod crash;
+mod databases;
 mod debian;
 mod debian_template;
 mod doctor;

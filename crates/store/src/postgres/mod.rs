@@ -3,7 +3,7 @@
 //! * The **writer** is a task that owns the only connection of this process that writes. It commits together what is
 //!   queued, one process at a time: see `writer`.
 //! * The **readers** are a few connections. Each read sees the last commit of every process, so nothing that was
-//!   read is remembered: see decision 007.
+//!   read is remembered: see decision 009.
 //! * The **teller** hands on the events of all processes, in their order.
 //!
 //! A server that goes away is answered with [`StoreError::Unavailable`] until it is back; connections are made anew

@@ -77,8 +77,10 @@ async fn measure() -> Result<bool> {
     fleet.remove()?;
     table.heading("simulated machines made and removed over HTTP");
     table.add_or("machines", churn::measure(&bed).await);
-    table.heading("durable commits");
-    table.add_or("commits", commits::measure(&bed).await);
+    table.heading("durable commits: SQLite");
+    table.add_or("commits", commits::sqlite(&bed).await);
+    table.heading("durable commits: PostgreSQL");
+    table.add_or("commits", commits::postgres(&bed).await);
     table.heading("two processes on one PostgreSQL");
     match takeover::missing() {
         Some(why) => {
