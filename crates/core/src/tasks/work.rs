@@ -125,11 +125,11 @@ impl From<DriverError> for StepError {
 impl From<Error> for StepError {
     /// A database that does not answer is no refusal, whichever way the step asked it.
     fn from(mut error: Error) -> Self {
-        match error.cause.take().map(|cause| cause.downcast::<StoreError>()) {
-            Some(Ok(store)) if matches!(*store, StoreError::Unavailable(_)) => Self::Store(*store),
-            Some(Ok(store)) => Self::Refused(Error { cause: Some(store), ..error }),
-            Some(Err(cause)) => Self::Refused(Error { cause: Some(cause), ..error }),
-            None => Self::Refused(error),
+        let Some(cause) = error.cause.take() else { return Self::Refused(error) };
+        match cause.downcast::<StoreError>() {
+            Ok(store) if matches!(*store, StoreError::Unavailable(_)) => Self::Store(*store),
+            Ok(store) => Self::Refused(Error { cause: Some(store), ..error }),
+            Err(cause) => Self::Refused(Error { cause: Some(cause), ..error }),
         }
     }
 }

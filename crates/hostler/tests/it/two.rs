@@ -4,7 +4,7 @@
 use crate::server::{DEADLINE, Program, Server, until};
 use anyhow::{Context, Result, ensure};
 use futures_util::future::join_all;
-use hostler_sim::postgres;
+use hostler_sim::postgres::{self, Care};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
@@ -14,13 +14,13 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 /// A database server of its own; none, said loudly, where PostgreSQL is not installed.
-pub fn database() -> Option<postgres::Server> {
+fn database(care: Care) -> Option<postgres::Server> {
     if postgres::Server::installed().is_none() {
         eprintln!("SKIPPED: PostgreSQL is not installed");
         assert!(std::env::var_os("CI").is_none(), "CI must have PostgreSQL");
         return None;
     }
-    Some(postgres::Server::start(postgres::Care::Fleeting).unwrap())
+    Some(postgres::Server::start(care).unwrap())
 }
 
 /// Where two processes keep what is theirs, and the database that they share.
@@ -33,7 +33,11 @@ pub struct Home {
 impl Home {
     /// None where there is no PostgreSQL.
     pub fn new() -> Result<Option<Self>> {
-        let Some(database) = database() else { return Ok(None) };
+        Self::with(Care::Fleeting)
+    }
+
+    fn with(care: Care) -> Result<Option<Self>> {
+        let Some(database) = database(care) else { return Ok(None) };
         let url = database.database(None)?;
         Ok(Some(Self { folder: tempfile::tempdir()?, database, url }))
     }
@@ -308,7 +312,8 @@ async fn survive(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_database_that_crashes_and_comes_back_costs_nothing_but_time() -> Result<()> {
-    let Some(home) = Home::new()? else { return Ok(()) };
+    // What it has said to be committed must still be there.
+    let Some(home) = Home::with(Care::Durable)? else { return Ok(()) };
     survive(&home, || home.database.stop_at_once(), || home.database.start_again()).await
 }
 
