@@ -430,7 +430,8 @@ mod tests {
         let mut iso = vec![0; 40 << 10];
         iso[0x8001..0x8006].copy_from_slice(b"CD001");
         let directory = tempfile::tempdir().unwrap();
-        let stopped = Waiting::default().stopped();
+        let waiting = Waiting::default();
+        let stopped = waiting.stopped();
         let taken = |bytes: &[u8], max_mib| {
             let given = Given { max_mib, ..given("a.iso") };
             let _ = std::fs::remove_file(directory.path().join("unpacked"));
