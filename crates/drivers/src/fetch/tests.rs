@@ -65,7 +65,8 @@ async fn serve(mut stream: TcpStream, turn: Turn, heard: Arc<Mutex<Vec<String>>>
         }
         request.push_str(&String::from_utf8_lossy(&buffer[..read]));
     }
-    let from = request.split("bytes=").nth(1).and_then(|rest| rest.split('-').next()?.parse().ok());
+    let from: Option<usize> =
+        request.split("bytes=").nth(1).and_then(|rest| rest.split('-').next()?.parse().ok());
     heard.lock().unwrap().push(request.clone());
     let head = |file: &[u8], tag: &str| match from.filter(|_| request.contains(&format!("if-range: {tag}"))) {
         Some(from) => (

@@ -372,7 +372,6 @@ mod tests {
         let zeros = gzip(&vec![0; 80 << 20]);
         let text = refused(&zeros, &Given { max_mib: 1, ..given("a.raw.gz") });
         assert!(text.contains("more than the"), "{text}");
-        assert!(found(&zeros, &given("a.raw.gz")).is_err());
         assert!(found(&zeros, &Given { max_mib: 80, ..given("a.raw.gz") }).is_ok());
     }
 
@@ -431,7 +430,8 @@ mod tests {
         let mut iso = vec![0; 40 << 10];
         iso[0x8001..0x8006].copy_from_slice(b"CD001");
         let directory = tempfile::tempdir().unwrap();
-        let stopped = Waiting::default().stopped();
+        let waiting = Waiting::default();
+        let stopped = waiting.stopped();
         let taken = |bytes: &[u8], max_mib| {
             let given = Given { max_mib, ..given("a.iso") };
             let _ = std::fs::remove_file(directory.path().join("unpacked"));

@@ -3,6 +3,7 @@
 use crate::images::{qemu_img, text};
 use crate::server::{Program, Server, missing};
 use anyhow::{Context, Result, ensure};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -35,32 +36,31 @@ async fn web(folder: &Path) -> Result<SocketAddr> {
 
 /// One route: a file of the folder, whole or from a place on.
 fn routes(folder: &Path) -> axum::Router {
-    use axum::http::{HeaderMap, StatusCode};
     let folder = folder.to_owned();
-    axum::Router::new().route(
-        "/{name}",
-        axum::routing::get(
-            async move |axum::extract::Path(name): axum::extract::Path<String>, headers: HeaderMap| {
-                let Ok(file) = std::fs::read(folder.join(name)) else {
-                    return (StatusCode::NOT_FOUND, HeaderMap::new(), Vec::new());
-                };
-                let mut answer = HeaderMap::new();
-                answer.insert("etag", "\"1\"".parse().unwrap());
-                let range = headers.get("range").and_then(|range| {
-                    range.to_str().ok()?.strip_prefix("bytes=")?.strip_suffix('-')?.parse::<usize>().ok()
-                });
-                let Some(from) = range.filter(|_| headers.get("if-range").is_some_and(|tag| tag == "\"1\""))
-                else {
-                    return (StatusCode::OK, answer, file);
-                };
-                answer.insert(
-                    "content-range",
-                    format!("bytes {from}-{}/{}", file.len() - 1, file.len()).parse().unwrap(),
-                );
-                (StatusCode::PARTIAL_CONTENT, answer, file[from..].to_vec())
-            },
-        ),
-    )
+    let answer = move |axum::extract::Path(name): axum::extract::Path<String>, headers: HeaderMap| {
+        let file = std::fs::read(folder.join(name));
+        async move {
+            file.map_or_else(
+                |_| (StatusCode::NOT_FOUND, HeaderMap::new(), Vec::new()),
+                |file| part(file, &headers),
+            )
+        }
+    };
+    axum::Router::new().route("/{name}", axum::routing::get(answer))
+}
+
+fn part(file: Vec<u8>, asked: &HeaderMap) -> (StatusCode, HeaderMap, Vec<u8>) {
+    let mut headers = HeaderMap::new();
+    headers.insert("etag", HeaderValue::from_static("\"1\""));
+    let range =
+        asked.get("range").and_then(|range| range.to_str().ok()?.strip_prefix("bytes=")?.strip_suffix('-'));
+    let from = range.and_then(|from| from.parse::<usize>().ok());
+    let Some(from) = from.filter(|_| asked.get("if-range").is_some_and(|tag| tag == "\"1\"")) else {
+        return (StatusCode::OK, headers, file);
+    };
+    let range = format!("bytes {from}-{}/{}", file.len() - 1, file.len());
+    headers.insert("content-range", range.parse().unwrap());
+    (StatusCode::PARTIAL_CONTENT, headers, file[from..].to_vec())
 }
 
 /// The content of a template's disk as a guest would read it.
@@ -171,7 +171,8 @@ async fn refused(server: &Server, source: Value) -> Result<String> {
     let accepted = server.post("/templates", json!({ "name": "bad", "source": source })).await?;
     let task = server.ended(&accepted).await?;
     ensure!(task["state"] == "failed", "{task}");
-    ensure!(std::fs::read_dir(server.data.join("images"))?.count() == 0, "something is left in images");
+    let left = std::fs::read_dir(server.data.join("images")).map_or(0, Iterator::count);
+    ensure!(left == 0, "something is left in images");
     Ok(task["error"].as_str().unwrap_or_default().to_owned())
 }
 

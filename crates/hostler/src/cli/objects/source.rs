@@ -8,7 +8,7 @@ use std::path::Path;
 
 /// A file or an address, and what is known of it.
 #[derive(Args, Debug)]
-pub(super) struct Origin {
+pub(in crate::cli) struct Origin {
     /// A file on the server's host, or an address (http or https); may be packed by gzip, xz, zstd or bzip2
     #[arg(value_name = "FILE|URL")]
     from: String,
@@ -22,7 +22,7 @@ pub(super) struct Origin {
 
 /// Formats of disk images.
 #[derive(Clone, Copy, Debug, ValueEnum)]
-pub(super) enum FormatName {
+pub(in crate::cli) enum FormatName {
     Raw,
     Qcow2,
     Vmdk,
