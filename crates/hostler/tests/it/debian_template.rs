@@ -29,8 +29,11 @@ const TAKEN: [&str; 4] = ["hostler.db", "hostler.db-wal", "key", "images"];
 pub fn missing() -> Option<String> {
     let places = ["/usr/bin", "/usr/sbin"].map(Path::new);
     let found = |tool: &str| places.iter().any(|place| place.join(tool).is_file());
-    let lacking = ["mmdebstrap", "mke2fs", "debugfs"].into_iter().find(|tool| !found(tool));
-    crate::server::missing().or(lacking.map(|tool| format!("{tool} is not installed")))
+    let lacking = ["mmdebstrap", "mke2fs", "debugfs", "mformat", "mcopy", "sfdisk"]
+        .into_iter()
+        .find(|tool| !found(tool));
+    let lacking = lacking.map(|tool| format!("{tool} is not installed"));
+    crate::server::missing().or(lacking).or_else(hostler_drivers::qemu::firmware::missing)
 }
 
 /// Makes `data` a data directory with the template, which is built if need be.
@@ -49,6 +52,14 @@ pub async fn data_directory(data: &Path) -> Result<()> {
         take(&place.join(name), &data.join(name)).with_context(|| format!("taking over {name}"))?;
     }
     Ok(())
+}
+
+/// The template's disk in a data directory.
+pub fn disk(data: &Path) -> Result<PathBuf> {
+    let found = fs::read_dir(data.join("images"))?.flatten().map(|entry| entry.path().join("disk.qcow2"));
+    let mut sized: Vec<_> = found.filter_map(|path| Some((path.metadata().ok()?.len(), path))).collect();
+    sized.sort();
+    Ok(sized.pop().context("there is no template")?.1)
 }
 
 async fn lock(path: PathBuf) -> Result<fs::File> {

@@ -5,6 +5,7 @@
 mod bad_input;
 mod crash;
 mod debian;
+mod debian_image;
 mod debian_template;
 mod images;
 mod native;
