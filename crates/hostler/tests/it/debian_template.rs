@@ -152,3 +152,17 @@ fn take(from: &Path, to: &Path) -> io::Result<()> {
     }
     fs::copy(from, to).map(drop)
 }
+
+/// Builds it ahead, so that nobody takes its minutes for those of a story.
+#[tokio::test]
+async fn it_is_built_once_and_kept() {
+    if let Some(why) = missing() {
+        eprintln!("SKIPPED: no Debian template: {why}");
+        assert!(std::env::var_os("CI").is_none(), "in CI it must be built: {why}");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    data_directory(&data).await.unwrap();
+    assert!(disk(&data).unwrap().metadata().unwrap().len() > 100 << 20);
+}
