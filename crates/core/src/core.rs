@@ -284,6 +284,13 @@ impl Changes {
         self.commit.unchanged.push((R::KIND, record.key(), record.rev()));
     }
 
+    /// Adds changes that were collected apart.
+    pub(crate) fn append(&mut self, other: Self) {
+        self.commit.alterations.extend(other.commit.alterations);
+        self.commit.unchanged.extend(other.commit.unchanged);
+        self.commit.events.extend(other.commit.events);
+    }
+
     pub(crate) fn now(&self) -> Timestamp {
         self.now
     }

@@ -1,12 +1,15 @@
 //! Where things lie in the data directory. Both drivers find each other's files by these names and by nothing else.
 
-use hostler_core::ids::{MachineId, TemplateId, VolumeId};
+use hostler_core::ids::{MachineId, MediumId, TemplateId, VolumeId};
 use hostler_core::ports::DriverError;
 use hostler_core::templates::ImageFormat;
 use std::path::{Component, Path, PathBuf};
 
 /// Name of what is unfinished: `.making-` and the key.
 pub(crate) const MAKING: &str = ".making-";
+
+/// Name of what is being fetched, and kept for going on after a break: `.fetching-` and the key.
+pub(crate) const FETCHING: &str = ".fetching-";
 
 /// The data directory and the names in it.
 #[derive(Clone, Debug)]
@@ -18,6 +21,12 @@ impl Layout {
     /// The directory is made absolute, so that children with another working directory find the files too.
     pub(crate) fn new(data_dir: &Path) -> Self {
         Self { root: std::path::absolute(data_dir).unwrap_or_else(|_| data_dir.to_owned()) }
+    }
+
+    /// The same names as a machine's process sees them, which works in its own directory: it may pass through the data
+    /// directory, but perhaps not through those above.
+    pub(crate) fn seen_by_machine() -> Self {
+        Self { root: PathBuf::from("../..") }
     }
 
     pub(crate) fn root(&self) -> &Path {
@@ -38,6 +47,14 @@ impl Layout {
 
     pub(crate) fn volume(&self, id: VolumeId, format: ImageFormat) -> PathBuf {
         self.volumes().join(format!("{id}.{}", format.word()))
+    }
+
+    pub(crate) fn media(&self) -> PathBuf {
+        self.root.join("media")
+    }
+
+    pub(crate) fn medium(&self, id: MediumId) -> PathBuf {
+        self.media().join(format!("{id}.iso"))
     }
 
     pub(crate) fn machines(&self) -> PathBuf {

@@ -53,9 +53,9 @@ pub struct MachineEdit {
     pub description: Option<String>,
     /// Replaces all labels.
     pub labels: Option<BTreeMap<String, String>>,
-    /// Virtual CPUs; the machine must be off.
+    /// Virtual CPUs; only more while the machine is on.
     pub vcpus: Option<u32>,
-    /// Memory in MiB; the machine must be off.
+    /// Memory in MiB; only more while the machine is on.
     pub memory_mib: Option<u64>,
 }
 
@@ -202,12 +202,13 @@ impl Core {
             limits: IoLimits::default(),
             with_machine: true,
             state: VolumeState::Creating,
+            reason: None,
             task: machine.task,
             created_at: machine.created_at,
         }))
     }
 
-    fn machine_task<W: crate::tasks::Work + serde::Serialize>(
+    pub(super) fn machine_task<W: crate::tasks::Work + serde::Serialize>(
         &self,
         caller: &Caller,
         machine: &Machine,
@@ -287,46 +288,36 @@ impl Core {
         Ok(self.hand_over(changes, machine, task).await?)
     }
 
-    /// Changes what the owner may change at once.
+    /// Changes what the owner may change: at once, but for a size of a machine that is on, which the task
+    /// `machine.resize` changes.
     ///
     /// # Errors
-    /// Not found; invalid; busy or conflict `wrong_state` for what needs the machine off.
-    pub async fn machine_edit(&self, caller: &Caller, key: &str, edit: &MachineEdit) -> Result<Machine> {
+    /// Not found; invalid; busy, no capacity or conflict `wrong_state` for a size.
+    pub async fn machine_edit(
+        &self,
+        caller: &Caller,
+        key: &str,
+        edit: &MachineEdit,
+    ) -> Result<Accepted<Machine>> {
         decided(async || {
             let mut machine = self.machine_get(caller, key).await?;
             if machine.life == Life::Gone {
                 return Err(Error::conflict("wrong_state", "the machine is gone").into());
             }
-            if edit.vcpus.is_some() || edit.memory_mib.is_some() {
-                self.machine_resize(&mut machine, edit).await?;
-            }
+            let resize = self.resize_deed(&machine, edit).await?;
             machine.description = edit.description.clone().unwrap_or(machine.description);
             machine.labels = edit.labels.clone().unwrap_or(machine.labels);
             check_words(&machine.description, &machine.labels)?;
+            if let Some(deed) = resize {
+                return self.altered(caller, machine, deed, self.changes()).await;
+            }
             machine.updated_at = self.now();
             let mut changes = self.changes();
             changes.update(&machine)?;
             machine.rev = self.commit(changes).await?.stamps[0].rev;
-            Ok(machine)
+            Ok(Accepted { record: machine, task: None })
         })
         .await
-    }
-
-    async fn machine_resize(&self, machine: &mut Machine, edit: &MachineEdit) -> Result<()> {
-        if let Some(holder) = machine.task {
-            return Err(Error::busy(format_args!("machine {}", machine.name), holder));
-        }
-        if machine.observed.power != Observed::Off {
-            let text = format!(
-                "the machine is {}; its CPUs and memory change only while it is off",
-                machine.observed.power.word()
-            );
-            return Err(Error::conflict("wrong_state", text).hint("stop it first"));
-        }
-        let host: Host = self.get(machine.host.0).await?;
-        machine.vcpus = edit.vcpus.unwrap_or(machine.vcpus);
-        machine.memory_mib = edit.memory_mib.unwrap_or(machine.memory_mib);
-        check_size(machine.vcpus, machine.memory_mib, &host)
     }
 
     /// Runs a command inside the guest, through its agent, and waits for its end.

@@ -1,6 +1,6 @@
 //! From records to what a driver needs.
 
-use super::Machine;
+use super::{Machine, Nic};
 use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::networks::{Network, NetworkKind};
@@ -63,7 +63,7 @@ impl Core {
     }
 }
 
-pub(super) fn disk(volume: &Volume) -> DiskSpec {
+pub(crate) fn disk(volume: &Volume) -> DiskSpec {
     let bus = if volume.position == 0 { DiskBus::Virtio } else { DiskBus::Scsi };
     DiskSpec { volume: volume.id, format: volume.format, bus, limits: volume.limits }
 }
@@ -77,4 +77,18 @@ fn boot(image: &Image, firmware: Firmware) -> Boot {
         },
         None => Boot::Firmware(firmware),
     }
+}
+
+/// What a driver needs to know of one card, which the machine may not have yet.
+pub(super) async fn nic_spec(core: &Core, machine: &Machine, nic: &Nic) -> Result<NicSpec> {
+    let mut with = machine.clone();
+    if !with.nics.iter().any(|one| one.mac == nic.mac) {
+        with.nics.push(nic.clone());
+    }
+    let (_, image) = core.image_of(machine).await?;
+    let spec = core.spec(&with, &image, machine.observed.generation).await?;
+    spec.nics
+        .into_iter()
+        .find(|one| one.mac == nic.mac)
+        .ok_or_else(|| Error::not_found("network card", &nic.mac))
 }

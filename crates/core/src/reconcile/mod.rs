@@ -11,3 +11,4 @@ mod observer;
 
 pub use housekeeper::Housekeeper;
 pub use observer::Observer;
+pub(crate) use observer::explain;

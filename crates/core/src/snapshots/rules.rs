@@ -117,3 +117,93 @@ pub(crate) fn in_no_snapshot(volume: &Volume, snapshots: &[Snapshot]) -> Result<
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::machines::Power;
+    use serde_json::json;
+    use uuid::Uuid;
+
+    fn volume(number: u128) -> Volume {
+        let id = Uuid::from_u128(number);
+        let body = json!({
+            "id": id, "name": format!("v{number}"), "owner": id, "storage": id, "size_mib": 8, "format": "qcow2",
+            "template": null, "machine": null, "with_machine": true, "state": "present", "created_at": 0,
+        });
+        serde_json::from_value(body).unwrap()
+    }
+
+    fn machine(observed: Observed) -> Machine {
+        let id = Uuid::from_u128(7);
+        let body = json!({
+            "id": id, "name": "m", "owner": id, "cluster": id, "host": id, "template": id, "vcpus": 2,
+            "memory_mib": 256, "nics": [], "life": "present", "wanted": Power::On,
+            "observed": { "power": observed, "at": 0, "generation": 1 }, "created_at": 0, "updated_at": 0,
+        });
+        serde_json::from_value(body).unwrap()
+    }
+
+    fn snapshot(memory: bool) -> Snapshot {
+        let id = Uuid::from_u128(9);
+        let body = json!({
+            "id": id, "name": "s", "owner": id, "machine": id, "memory": memory, "vcpus": 2, "memory_mib": 256,
+            "volumes": [{ "volume": Uuid::from_u128(1), "size_mib": 8 }], "state": "present", "created_at": 0,
+        });
+        serde_json::from_value(body).unwrap()
+    }
+
+    fn code(result: Result<()>) -> &'static str {
+        result.map_or_else(|error| error.code, |()| "ok")
+    }
+
+    #[test]
+    fn a_snapshot_is_taken_of_what_can_be_kept() {
+        let disks = [volume(1)];
+        for (observed, with_memory, without) in [
+            (Observed::On, "ok", "ok"),
+            (Observed::Paused, "ok", "ok"),
+            (Observed::Off, "wrong_state", "ok"),
+            (Observed::Unknown, "wrong_state", "wrong_state"),
+        ] {
+            assert_eq!(code(may_take(&machine(observed), &disks, true)), with_memory, "{observed:?}");
+            assert_eq!(code(may_take(&machine(observed), &disks, false)), without, "{observed:?}");
+        }
+        let on = machine(Observed::On);
+        assert_eq!(code(may_take(&on, &[], false)), "no_disk");
+        let raw = Volume { format: ImageFormat::Raw, ..volume(1) };
+        assert_eq!(code(may_take(&on, &[raw], false)), "not_qcow2");
+        let unmade = Volume { state: VolumeState::Creating, ..volume(1) };
+        assert_eq!(code(may_take(&on, &[unmade], false)), "wrong_state");
+        let gone = Machine { life: Life::Deleting, ..on };
+        assert_eq!(code(may_take(&gone, &disks, false)), "wrong_state");
+    }
+
+    #[test]
+    fn a_machine_goes_back_to_what_fits_it() {
+        let (on, off) = (machine(Observed::On), machine(Observed::Off));
+        let disks = [volume(1)];
+        let asked = |machine: &Machine, disks: &[Volume], memory, force| {
+            code(may_revert(machine, disks, &snapshot(memory), force))
+        };
+        assert_eq!(asked(&on, &disks, true, false), "ok");
+        assert_eq!(asked(&off, &disks, true, false), "ok");
+        assert_eq!(asked(&off, &disks, false, false), "ok");
+        assert_eq!(asked(&on, &disks, false, false), "wrong_state");
+        assert_eq!(asked(&on, &disks, false, true), "ok");
+        assert_eq!(asked(&off, &[volume(1), volume(2)], false, false), "changed_since");
+        assert_eq!(asked(&off, &[], false, false), "changed_since");
+        let larger = Machine { vcpus: 4, ..off };
+        assert_eq!(asked(&larger, &disks, true, false), "changed_since");
+        assert_eq!(asked(&larger, &disks, false, false), "ok");
+        assert_eq!(asked(&machine(Observed::Unknown), &disks, false, true), "wrong_state");
+        let unfinished = Snapshot { state: SnapshotState::Deleting, ..snapshot(true) };
+        assert_eq!(code(may_revert(&on, &disks, &unfinished, true)), "wrong_state");
+    }
+
+    #[test]
+    fn a_volume_of_a_snapshot_stays() {
+        assert_eq!(code(in_no_snapshot(&volume(1), &[snapshot(false)])), "has_snapshots");
+        assert_eq!(code(in_no_snapshot(&volume(2), &[snapshot(false)])), "ok");
+    }
+}

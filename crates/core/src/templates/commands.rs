@@ -1,7 +1,7 @@
 //! What callers may ask about templates.
 
 use super::tasks::{Delete, Make};
-use super::{Firmware, Template, TemplateState};
+use super::{Firmware, Template, TemplateState, check_url};
 use crate::access::{Caller, Idempotency};
 use crate::core::{Attempt, Core, ListAsk, Page, decided};
 use crate::error::{Error, Result};
@@ -22,9 +22,9 @@ pub struct TemplateAsk {
     pub source: ImageSource,
     /// Words of the owner.
     pub description: String,
-    /// Default virtual CPUs.
+    /// Default virtual CPUs; 0 for what the image asks for, else 1.
     pub vcpus: u32,
-    /// Default memory in MiB.
+    /// Default memory in MiB; 0 for what the image asks for, else 512.
     pub memory_mib: u64,
     /// Default disk in MiB; 0 for the image's own size.
     pub disk_mib: u64,
@@ -125,10 +125,7 @@ impl Core {
                 let text = format!("there is no recipe `{recipe}`; known: {}", known.join(", "));
                 Err(Error::invalid("recipe", text))
             }
-            ImageSource::File { path, .. } if !path.is_absolute() => {
-                Err(Error::invalid("path", format!("{} is not an absolute path", path.display())))
-            }
-            ImageSource::File { .. } => Ok(()),
+            outside => check_outside(outside),
         }
     }
 
@@ -249,6 +246,20 @@ fn check_firmware(source: &ImageSource, firmware: Firmware) -> Result<()> {
         return Err(Error::invalid("firmware", "a template built from a recipe boots its own kernel"));
     }
     Ok(())
+}
+
+/// What shows of a file or an address without looking at it.
+pub(crate) fn check_outside(source: &ImageSource) -> Result<()> {
+    match source {
+        ImageSource::Recipe { recipe, .. } => {
+            Err(Error::invalid("recipe", format!("`{recipe}` cannot be built: give a file or an address")))
+        }
+        ImageSource::File { path, .. } if !path.is_absolute() => {
+            Err(Error::invalid("path", format!("{} is not an absolute path", path.display())))
+        }
+        ImageSource::File { .. } => Ok(()),
+        ImageSource::Url { url, .. } => check_url(url).map_err(|why| Error::invalid("url", why)),
+    }
 }
 
 fn check_name(name: &str) -> Result<()> {

@@ -68,6 +68,12 @@ pub struct Image {
     /// Whether the guest runs cloud-init, so that machines get a seed disk.
     #[serde(default)]
     pub cloud_init: bool,
+    /// Virtual CPUs that whoever made it meant its machines to have; none when it does not say.
+    #[serde(default)]
+    pub vcpus: Option<u32>,
+    /// Memory in MiB that whoever made it meant its machines to have; none when it does not say.
+    #[serde(default)]
+    pub memory_mib: Option<u64>,
     /// Bytes on disk.
     pub bytes: u64,
     /// SHA-256 over its files, hexadecimal.
@@ -124,9 +130,9 @@ pub struct Template {
     pub storage: StorageId,
     /// Where its image came from.
     pub source: ImageSource,
-    /// Default virtual CPUs.
+    /// Default virtual CPUs; 0 until its image is ready when nobody said how many.
     pub vcpus: u32,
-    /// Default memory in MiB.
+    /// Default memory in MiB; 0 until its image is ready when nobody said how much.
     pub memory_mib: u64,
     /// Default disk in MiB; 0 for the image's own size.
     #[serde(default)]

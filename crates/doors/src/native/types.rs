@@ -12,6 +12,7 @@ mod access;
 mod disks;
 mod lists;
 mod machines;
+mod media;
 mod places;
 mod snapshots;
 mod tasks;
@@ -20,23 +21,25 @@ mod words;
 pub use access::{Account, Token, TokenCreate, TokenCreated};
 pub use disks::{
     Image, ImageSource, Storage, Template, TemplateCreate, Volume, VolumeAttach, VolumeCreate, VolumeGrow,
+    VolumeLimits,
 };
 pub use lists::{
     AddressesAsk, EventsAsk, MachinesAsk, NamedAsk, PageAsk, SnapshotsAsk, TasksAsk, TemplatesAsk, TokensAsk,
     VolumesAsk,
 };
 pub use machines::{
-    Endpoint, GuestFacts, Machine, MachineCreate, MachineEdit, Nic, Observation, PowerChange, Run, RunOutput,
-    TemplateRef,
+    Endpoint, GuestFacts, Machine, MachineCreate, MachineEdit, MachineResize, MediumChange, Nic, NicAttach,
+    Observation, PowerChange, Run, RunOutput, TemplateRef,
 };
+pub use media::{MediaAsk, Medium, MediumCreate};
 pub use places::{
     Accelerator, Address, AddressReserve, Cluster, Host, HostFacts, Network, NetworkCreate, Range,
 };
 pub use snapshots::{Snapshot, SnapshotCreate, SnapshotRevert, SnapshotVolume};
-pub use tasks::{Doctor, Event, Finding, Info, Task};
+pub use tasks::{Doctor, Event, Finding, Info, RepairAsk, RepairDone, RepairOutcome, Repairs, Task};
 pub use words::{
-    Firmware, ImageFormat, Level, Life, NetworkKind, Observed, Power, Role, SnapshotState, TaskState,
-    TemplateState, VolumeState,
+    Firmware, ImageFormat, Level, Life, MediumState, NetworkKind, Observed, Power, Role, SnapshotState,
+    SourceFormat, TaskState, TemplateState, VolumeState,
 };
 
 use serde::{Deserialize, Serialize};

@@ -7,13 +7,12 @@
 //! Secure Boot needs a chipset that keeps the guest's system from writing the variables behind the firmware's back;
 //! only `q35` has that. All others stay on `pc`, whose slots take devices while the machine runs; on `q35` they do not.
 
-use super::record::Home;
-use crate::durable::{absent_is_fine, io_failed, sync_directory};
-use crate::spawn::{bare_command, resolve_binary};
+use crate::directory::Directory;
+use crate::durable::io_failed;
+use crate::spawn::{User, resolve_binary, unconfined};
 use hostler_core::ports::{Boot, DriverError};
 use hostler_core::templates::Firmware;
 use serde_json::json;
-use std::fs::File;
 use std::path::Path;
 use std::process::Stdio;
 
@@ -84,32 +83,38 @@ pub(super) fn options(firmware: Firmware) -> Vec<(&'static str, String)> {
     options
 }
 
-/// Makes the machine's variables at its first start.
-pub(super) fn prepare(home: &Home, boot: &Boot) -> Result<(), DriverError> {
+/// Makes the machine's variables at its first start. They are given to its user at every start: a crash may have come
+/// between the two.
+pub(super) fn prepare(home: &Directory, user: Option<&User>, boot: &Boot) -> Result<(), DriverError> {
     let Some(secure) = uefi(boot) else { return Ok(()) };
     if let Some(why) = missing() {
         return Err(DriverError::unsupported(why));
     }
     let failed = |error: &std::io::Error| io_failed("cannot make the firmware's variables", error);
-    let own = home.file(OWN);
-    if own.try_exists().map_err(|error| failed(&error))? {
-        return Ok(());
+    match home.metadata(OWN) {
+        Ok(_) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let image = variables(if secure { SECURE_VARIABLES } else { VARIABLES })?;
+            home.write(OWN, ".firmware.qcow2", &image).map_err(|error| failed(&error))?;
+        }
+        Err(error) => return Err(failed(&error)),
     }
-    let template = Path::new(FOLDER).join(if secure { SECURE_VARIABLES } else { VARIABLES });
-    let making = home.file(".firmware.qcow2");
-    absent_is_fine(std::fs::remove_file(&making)).map_err(|error| failed(&error))?;
-    let mut convert = bare_command(&resolve_binary(Path::new("qemu-img")));
-    convert.args(["convert", "-f", "raw", "-O", "qcow2"]).arg(&template).arg(&making).stdin(Stdio::null());
+    user.map_or(Ok(()), |user| home.give(OWN, Some(user.uid), Some(user.gid))).map_err(|error| failed(&error))
+}
+
+/// A template of variables as qcow2. Made where no guest's process can put anything in the way.
+fn variables(template: &str) -> Result<Vec<u8>, DriverError> {
+    let failed = |error: &std::io::Error| io_failed("cannot make the firmware's variables", error);
+    let making = tempfile::NamedTempFile::new().map_err(|error| failed(&error))?;
+    let mut convert = unconfined(&resolve_binary(Path::new("qemu-img")));
+    convert.args(["convert", "-f", "raw", "-O", "qcow2"]).stdin(Stdio::null());
+    convert.arg(Path::new(FOLDER).join(template)).arg(making.path());
     let output = convert.output().map_err(|error| failed(&error))?;
     if !output.status.success() {
         let words = String::from_utf8_lossy(&output.stderr);
         return Err(DriverError::refused(format!("cannot make the firmware's variables: {}", words.trim())));
     }
-    File::open(&making)
-        .and_then(|file| file.sync_all())
-        .and_then(|()| std::fs::rename(&making, &own))
-        .and_then(|()| sync_directory(home.path()))
-        .map_err(|error| failed(&error))
+    std::fs::read(making.path()).map_err(|error| failed(&error))
 }
 
 #[cfg(test)]
@@ -135,16 +140,15 @@ mod tests {
             assert!(std::env::var_os("CI").is_none(), "in CI it must be there: {why}");
             return;
         }
-        let directory = tempfile::tempdir().unwrap();
-        let home = Home::new(directory.path().join("m"));
-        home.prepare().unwrap();
-        prepare(&home, &Boot::Firmware(Firmware::Bios)).unwrap();
-        assert!(!home.file(OWN).exists(), "SeaBIOS has none");
-        prepare(&home, &SECURE).unwrap();
-        assert!(std::fs::read(home.file(OWN)).unwrap().starts_with(b"QFI\xfb"));
-        std::fs::write(home.file(OWN), "written by the guest").unwrap();
-        home.prepare().unwrap();
-        prepare(&home, &SECURE).unwrap();
-        assert_eq!(std::fs::read(home.file(OWN)).unwrap(), b"written by the guest");
+        let folder = tempfile::tempdir().unwrap();
+        let home = Directory::open(folder.path()).unwrap();
+        let own = folder.path().join(OWN);
+        prepare(&home, None, &Boot::Firmware(Firmware::Bios)).unwrap();
+        assert!(!own.exists(), "SeaBIOS has none");
+        prepare(&home, None, &SECURE).unwrap();
+        assert!(std::fs::read(&own).unwrap().starts_with(b"QFI\xfb"));
+        std::fs::write(&own, "written by the guest").unwrap();
+        prepare(&home, None, &SECURE).unwrap();
+        assert_eq!(std::fs::read(&own).unwrap(), b"written by the guest");
     }
 }

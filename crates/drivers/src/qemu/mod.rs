@@ -10,6 +10,10 @@ mod command_line;
 mod find;
 pub mod firmware;
 mod guest_agent;
+#[cfg(test)]
+mod isolation_tests;
+mod live;
+mod names;
 mod probe;
 mod probe_rom;
 mod process;
@@ -17,6 +21,7 @@ mod qmp;
 mod qmp_types;
 mod record;
 mod seed;
+mod snapshots;
 mod start;
 mod stop;
 #[cfg(test)]
@@ -27,8 +32,10 @@ mod watch;
 
 use crate::durable::{blocking, io_failed};
 use crate::guest::AgentLink;
+use crate::isolation::Isolation;
+pub use crate::isolation::UidRange;
 use crate::layout::Layout;
-use crate::spawn::resolve_binary;
+use crate::spawn::{landlock_problem, resolve_binary};
 use command_line::{AGENT_SOCKET, GUEST_AGENT_SOCKET, SERIAL_SOCKET, VNC_SOCKET};
 use hostler_core::ids::{HostId, MachineId, MediumId, VolumeId};
 use hostler_core::ports::{
@@ -39,7 +46,7 @@ use hostler_core::ports::{
 use probe::Probed;
 use process::Process;
 use qmp::Qmp;
-use record::{Home, StartRecord};
+use record::{Home, SocketPath, StartRecord};
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
@@ -70,6 +77,8 @@ pub struct QemuConfig {
     pub accelerator: Option<(String, String)>,
     /// A machine's console log is cut down when it grows beyond this.
     pub console_bytes: u64,
+    /// Users for machines, one for each; used when we are root. None: machines run as we do.
+    pub uids: Option<UidRange>,
 }
 
 impl QemuConfig {
@@ -81,6 +90,7 @@ impl QemuConfig {
             binary: "qemu-system-x86_64".into(),
             accelerator: None,
             console_bytes: 1 << 20,
+            uids: Some(UidRange::USUAL),
         }
     }
 }
@@ -97,6 +107,7 @@ impl QemuHypervisor {
         let driver = Driver {
             layout: Layout::new(&config.data_dir),
             binary: resolve_binary(&config.binary),
+            isolation: Isolation::new(config.uids),
             config,
             machines: Mutex::default(),
             turns: Mutex::default(),
@@ -125,6 +136,7 @@ struct Driver {
     config: QemuConfig,
     layout: Layout,
     binary: PathBuf,
+    isolation: Isolation,
     /// Processes that we are connected to.
     machines: Mutex<HashMap<MachineId, Arc<Running>>>,
     /// Who connects to a process waits for who starts it: QEMU talks to one of them only.
@@ -149,9 +161,18 @@ struct Running {
     ending: AtomicBool,
 }
 
+impl Running {
+    /// A socket that its process listens on.
+    fn channel(&self, name: &str) -> Result<SocketPath, DriverError> {
+        self.home.socket(name).map_err(|error| {
+            DriverError::new(DriverErrorKind::Unreachable, format!("the machine's {name}: {error}"))
+        })
+    }
+}
+
 impl Driver {
     fn home(&self, id: MachineId) -> Home {
-        Home::new(self.layout.machine(id))
+        Home::new(self.layout.machines(), id)
     }
 
     /// The machine, if we are connected to its process and it has not ended.
@@ -201,8 +222,7 @@ impl Driver {
 
     async fn agent(self: &Arc<Self>, id: MachineId) -> Result<AgentLink, DriverError> {
         let running = self.powered(id).await?;
-        let socket =
-            running.home.socket(AGENT_SOCKET).map_err(|error| io_failed("the agent's channel", &error))?;
+        let socket = running.channel(AGENT_SOCKET)?;
         AgentLink::connect(&socket.path, AGENT_PATIENCE).await
     }
 }
@@ -233,7 +253,7 @@ impl Hypervisor for QemuHypervisor {
             agent: true,
             console_log: true,
             display: true,
-            live: false,
+            live: true,
         }
     }
 
@@ -320,73 +340,67 @@ impl Hypervisor for QemuHypervisor {
             Console::Serial => SERIAL_SOCKET,
             Console::Display => VNC_SOCKET,
         };
-        let failed = |error: &std::io::Error| io_failed("cannot open the console", error);
-        let socket = running.home.socket(name).map_err(|error| failed(&error))?;
-        UnixStream::connect(&socket.path).await.map_err(|error| failed(&error))
+        let socket = running.channel(name)?;
+        UnixStream::connect(&socket.path).await.map_err(|error| io_failed("cannot open the console", &error))
     }
 
-    async fn disk_attach(&self, _id: MachineId, _disk: &DiskSpec) -> Result<(), DriverError> {
-        Err(DriverError::unsupported("this driver cannot do that yet"))
+    async fn disk_attach(&self, id: MachineId, disk: &DiskSpec) -> Result<(), DriverError> {
+        self.driver.disk_attach(id, disk).await
     }
 
-    async fn disk_detach(&self, _id: MachineId, _volume: VolumeId) -> Result<(), DriverError> {
-        Err(DriverError::unsupported("this driver cannot do that yet"))
+    async fn disk_detach(&self, id: MachineId, volume: VolumeId) -> Result<(), DriverError> {
+        self.driver.disk_detach(id, volume).await
     }
 
-    async fn disk_grow(&self, _id: MachineId, _volume: VolumeId, _size_mib: u64) -> Result<(), DriverError> {
-        Err(DriverError::unsupported("this driver cannot do that yet"))
+    async fn disk_grow(&self, id: MachineId, volume: VolumeId, size_mib: u64) -> Result<(), DriverError> {
+        self.driver.disk_grow(id, volume, size_mib).await
     }
 
-    async fn disk_limit(
-        &self,
-        _id: MachineId,
-        _volume: VolumeId,
-        _limits: IoLimits,
-    ) -> Result<(), DriverError> {
-        Err(DriverError::unsupported("this driver cannot do that yet"))
+    async fn disk_limit(&self, id: MachineId, volume: VolumeId, limits: IoLimits) -> Result<(), DriverError> {
+        self.driver.disk_limit(id, volume, limits).await
     }
 
     async fn medium_change(
         &self,
-        _id: MachineId,
-        _medium: Option<MediumId>,
-        _force: bool,
+        id: MachineId,
+        medium: Option<MediumId>,
+        force: bool,
     ) -> Result<(), DriverError> {
-        Err(DriverError::unsupported("this driver cannot do that yet"))
+        self.driver.medium_change(id, medium, force).await
     }
 
-    async fn nic_attach(&self, _id: MachineId, _nic: &NicSpec) -> Result<(), DriverError> {
-        Err(DriverError::unsupported("this driver cannot do that yet"))
+    async fn nic_attach(&self, id: MachineId, nic: &NicSpec) -> Result<(), DriverError> {
+        self.driver.nic_attach(id, nic).await
     }
 
-    async fn nic_detach(&self, _id: MachineId, _mac: &str) -> Result<(), DriverError> {
-        Err(DriverError::unsupported("this driver cannot do that yet"))
+    async fn nic_detach(&self, id: MachineId, mac: &str) -> Result<(), DriverError> {
+        self.driver.nic_detach(id, mac).await
     }
 
-    async fn resize(&self, _id: MachineId, _vcpus: u32, _memory_mib: u64) -> Result<(), DriverError> {
-        Err(DriverError::unsupported("this driver cannot do that yet"))
+    async fn resize(&self, id: MachineId, vcpus: u32, memory_mib: u64) -> Result<(), DriverError> {
+        self.driver.resize(id, vcpus, memory_mib).await
     }
 
     async fn snapshot_take(
         &self,
-        _id: MachineId,
-        _snapshot: &SnapshotSpec,
-        _progress: &Progress,
+        id: MachineId,
+        snapshot: &SnapshotSpec,
+        progress: &Progress,
     ) -> Result<(), DriverError> {
-        Err(DriverError::unsupported("this driver cannot do that yet"))
+        self.driver.snapshot_take(id, snapshot, progress).await
     }
 
     async fn snapshot_revert(
         &self,
-        _id: MachineId,
-        _snapshot: &SnapshotSpec,
-        _progress: &Progress,
+        id: MachineId,
+        snapshot: &SnapshotSpec,
+        progress: &Progress,
     ) -> Result<(), DriverError> {
-        Err(DriverError::unsupported("this driver cannot do that yet"))
+        self.driver.snapshot_revert(id, snapshot, progress).await
     }
 
-    async fn snapshot_remove(&self, _id: MachineId, _snapshot: &SnapshotSpec) -> Result<(), DriverError> {
-        Err(DriverError::unsupported("this driver cannot do that yet"))
+    async fn snapshot_remove(&self, id: MachineId, snapshot: &SnapshotSpec) -> Result<(), DriverError> {
+        self.driver.snapshot_remove(id, snapshot).await
     }
 
     fn events(&self) -> broadcast::Receiver<HypervisorEvent> {
@@ -396,9 +410,7 @@ impl Hypervisor for QemuHypervisor {
 
 /// Asks both agents at once and takes the first good answer: an image has one of them, and which is not recorded here.
 async fn guest_facts(running: &Running, patience: Duration) -> Result<GuestFacts, DriverError> {
-    let failed = |error: &std::io::Error| io_failed("the agent's channel", error);
-    let ours = running.home.socket(AGENT_SOCKET).map_err(|error| failed(&error))?;
-    let theirs = running.home.socket(GUEST_AGENT_SOCKET).map_err(|error| failed(&error))?;
+    let (ours, theirs) = (running.channel(AGENT_SOCKET)?, running.channel(GUEST_AGENT_SOCKET)?);
     let ask_ours = async { AgentLink::connect(&ours.path, patience).await?.facts(patience).await };
     let ask_ours = within(patience, ask_ours);
     let ask_theirs = guest_agent::facts(&theirs.path, patience);
@@ -432,24 +444,29 @@ fn host_facts(driver: &Driver, probed: Option<&Probed>, mut problems: Vec<String
     if let Some(probed) = probed.filter(|probed| is_too_old(probed.version())) {
         problems.push(format!("QEMU {} is older than 7.2, the oldest that is supported.", probed.version()));
     }
-    problems.push(
-        "QEMU runs under this server's own user, so all machines of this host are one trust domain."
-            .to_owned(),
-    );
-    let system = rustix::system::sysinfo();
-    let memory = u128::from(system.totalram) * u128::from(system.mem_unit);
+    problems.extend(landlock_problem());
+    problems.extend(driver.isolation.problem().map(ToOwned::to_owned));
     let uname = rustix::system::uname();
     let kernel = || format!("{} {}", uname.release().to_string_lossy(), uname.machine().to_string_lossy());
     tracing::debug!(host = %driver.config.host, ?accelerator, "facts of the host");
     HostFacts {
         version: probed.map(|probed| probed.version().to_owned()).unwrap_or_default(),
         accelerator,
-        cpus: std::thread::available_parallelism()
-            .map_or(1, |cpus| u32::try_from(cpus.get()).unwrap_or(u32::MAX)),
-        memory_mib: u64::try_from(memory >> 20).unwrap_or(u64::MAX),
+        cpus: host_cpus(),
+        memory_mib: host_memory_mib(),
         kernel: probed.map_or_else(kernel, |probed| probed.kernel().to_owned()),
         problems,
     }
+}
+
+fn host_cpus() -> u32 {
+    std::thread::available_parallelism().map_or(1, |cpus| u32::try_from(cpus.get()).unwrap_or(u32::MAX))
+}
+
+fn host_memory_mib() -> u64 {
+    let system = rustix::system::sysinfo();
+    let bytes = u128::from(system.totalram) * u128::from(system.mem_unit);
+    u64::try_from(bytes >> 20).unwrap_or(u64::MAX)
 }
 
 fn is_too_old(version: &str) -> bool {

@@ -9,15 +9,16 @@ use super::probe::Probed;
 use super::process::{self, Process};
 use super::qmp::Qmp;
 use super::record::{Home, QEMU_LOG, StartRecord};
-use super::{Driver, Running, Turn, locked, seed, stop};
+use super::{Driver, Running, Turn, locked, seed, snapshots, stop};
 use crate::durable::{blocking, io_failed};
+use crate::layout::Layout;
 use crate::network::tap;
+use crate::spawn::Confinement;
 use hostler_core::fail::fail_point;
 use hostler_core::ports::{DriverError, DriverErrorKind, Link, MachineSpec, Sighting};
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -78,11 +79,17 @@ impl Driver {
             DriverError::unsupported(format!("no guest code can run here: {}", probed.outcomes.join("; ")))
         })?;
         let machine_type = firmware::machine_type(&probed.machine_type, &spec.boot);
-        let platform =
-            Platform { machine_type: &machine_type, accelerator: &accelerator.name, cpu: &accelerator.cpu };
+        let platform = Platform {
+            machine_type: &machine_type,
+            accelerator: &accelerator.name,
+            cpu: &accelerator.cpu,
+            host_cpus: super::host_cpus(),
+            host_memory_mib: super::host_memory_mib(),
+        };
         let taps = open_taps(spec).await?;
-        let arguments = command_line(spec, platform, &self.layout, &wires(&forwards, &taps))?;
-        let taps: Arc<Vec<OwnedFd>> = Arc::new(taps.into_iter().flatten().collect());
+        let wires = wires(&forwards, &taps);
+        let arguments = command_line(spec, platform, &Layout::seen_by_machine(), &wires)?;
+        let taps: Vec<OwnedFd> = taps.into_iter().flatten().collect();
         let record = StartRecord {
             generation: spec.generation,
             qemu_version: probed.version().to_owned(),
@@ -92,17 +99,18 @@ impl Driver {
         };
         let home = self.home(spec.id);
         let process = {
-            let (home, record, spec, binary) =
-                (home.clone(), record.clone(), spec.clone(), self.binary.clone());
-            let turn = turn.clone();
+            let (driver, home, record, spec) = (self.clone(), home.clone(), record.clone(), spec.clone());
+            let (turn, kvm) = (turn.clone(), accelerator.name == "kvm");
             // One piece of blocking work, so that a caller who gives up cannot leave a process without its pid file.
             blocking(move || {
                 let _turn = turn;
-                spawn_recorded(&home, &record, &spec, &binary, taps)
+                spawn_recorded(&driver, &home, &record, &spec, Given { kvm, taps })
             })
             .await?
         };
-        match self.let_boot(&home, &process).await {
+        // Memory is loaded before QEMU says its first word.
+        let patience = if spec.snapshot.is_some() { snapshots::PATIENCE } else { SPAWN_PATIENCE };
+        match self.let_boot(&home, &process, patience).await {
             Ok(qmp) => {
                 let id = spec.id;
                 let running = Running { id, home, record, process, qmp, ending: AtomicBool::new(false) };
@@ -117,16 +125,16 @@ impl Driver {
     }
 
     /// Connects to the process that was just spawned and lets guest code run.
-    async fn let_boot(&self, home: &Home, process: &Process) -> Result<Qmp, DriverError> {
+    async fn let_boot(&self, home: &Home, process: &Process, patience: Duration) -> Result<Qmp, DriverError> {
         let booting = async {
-            let qmp = Qmp::negotiate(first_connection(home).await?, SPAWN_PATIENCE).await?;
+            let qmp = Qmp::negotiate(first_connection(home).await?, patience).await?;
             qmp.execute("cont", serde_json::Value::Null).await?;
             Ok(qmp)
         };
         tokio::select! {
             biased;
             () = process.ended() => Err(DriverError::refused("QEMU ended while it started")),
-            booted = tokio::time::timeout(SPAWN_PATIENCE, booting) => {
+            booted = tokio::time::timeout(patience, booting) => {
                 booted.unwrap_or_else(|_| Err(DriverError::timeout("QEMU did not come up in time")))
             }
         }
@@ -180,22 +188,34 @@ async fn let_run(running: &Running) -> Result<Sighting, DriverError> {
     Ok(running.sighting().await)
 }
 
+/// What a process gets beside its arguments.
+struct Given {
+    /// The right to use `/dev/kvm`.
+    kvm: bool,
+    /// Taps of its cards.
+    taps: Vec<OwnedFd>,
+}
+
 /// Writes everything down, then spawns.
 fn spawn_recorded(
+    driver: &Driver,
     home: &Home,
     record: &StartRecord,
     spec: &MachineSpec,
-    binary: &Path,
-    taps: Arc<Vec<OwnedFd>>,
+    given: Given,
 ) -> Result<Process, DriverError> {
-    home.prepare().map_err(|error| io_failed("cannot prepare the machine's directory", &error))?;
-    firmware::prepare(home, &spec.boot)?;
-    if let Some(given) = &spec.seed {
-        seed::write_seed(&home.file(super::command_line::SEED_IMAGE), given)?;
+    let failed = |error: io::Error| io_failed("cannot prepare the machine's directory", &error);
+    let user = driver.isolation.settle(&driver.layout, spec.id, &spec.disks, given.kvm).map_err(failed)?;
+    let directory = home.prepare().map_err(failed)?;
+    firmware::prepare(&directory, user.as_ref(), &spec.boot)?;
+    if let Some(seed) = &spec.seed {
+        seed::write_seed(&directory, user.as_ref(), seed)?;
     }
     home.write_start(record)?;
     fail_point("qemu.recorded");
-    let pid = process::spawn(binary, &record.arguments, home.path(), &home.file(QEMU_LOG), taps)?;
+    let confinement =
+        Confinement { user, session: true, network: true, inherited: given.taps, ..Confinement::default() };
+    let pid = process::spawn(&driver.binary, &record.arguments, &directory, QEMU_LOG, confinement)?;
     fail_point("qemu.spawned");
     let held = match Process::hold(pid) {
         Ok(Some(process)) => home.write_pid(&process).map(|()| process),
@@ -216,9 +236,12 @@ fn spawn_recorded(
 /// The monitor's socket appears some tens of milliseconds after the spawn.
 pub(super) async fn first_connection(home: &Home) -> Result<UnixStream, DriverError> {
     let failed = |error: &io::Error| io_failed("cannot reach QEMU's monitor", error);
-    let socket = home.socket(QMP_SOCKET).map_err(|error| failed(&error))?;
     loop {
-        match UnixStream::connect(&socket.path).await {
+        let connected = match home.socket(QMP_SOCKET) {
+            Ok(socket) => UnixStream::connect(&socket.path).await,
+            Err(error) => Err(error),
+        };
+        match connected {
             Ok(stream) => return Ok(stream),
             Err(error)
                 if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {}

@@ -23,6 +23,12 @@ level = "info"
 # "pretty" for people, "json" for machines, "auto": pretty on a terminal, else json.
 format = "auto"
 
+[store]
+# Where records are kept. Left out, it is SQLite in the data directory; with PostgreSQL several hosts form one installation.
+# url = "postgres://hostler@db.example:5432/hostler?sslmode=verify-full"
+# Better than a password here: a file that holds the whole address, and that only hostler may read.
+# url_file = "/etc/hostler/database"
+
 [qemu]
 # Programs; a bare name is looked for in PATH.
 binary = "qemu-system-x86_64"
@@ -33,6 +39,15 @@ accelerator = "auto"
 # agent = "/usr/lib/hostler/hostler-agent"
 # A machine's console log is cut down when it grows beyond this.
 console_bytes = 1048576
+
+[images]
+# Images and media are fetched from public addresses only. These prefixes are allowed, too, e.g. ["10.0.0.0/8"].
+allow_addresses = []
+# An HTTP proxy to fetch through. It resolves the names, so it must keep others from your network itself.
+# proxy = "http://proxy.example:3128"
+# The longest that one file may take, and how long a server may send nothing.
+patience_s = 14400
+stall_s = 60
 
 [tasks]
 # Tasks that run at the same time.

@@ -1,9 +1,12 @@
 //! The settings, their units and their defaults.
 
-use super::Listen;
+use super::{ConfigError, Listen};
 use hostler_core::core::Settings;
+use hostler_drivers::fetch::FetchRules;
+use hostler_store::{Address, OpenError};
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Every setting there is.
@@ -18,8 +21,12 @@ pub struct Config {
     pub server: Server,
     /// What is logged.
     pub log: Log,
+    /// Where records are kept.
+    pub store: Store,
     /// How machines are run.
     pub qemu: Qemu,
+    /// What images and media may be fetched.
+    pub images: Images,
     /// Work in the background.
     pub tasks: Tasks,
     /// How long what has ended is kept.
@@ -71,6 +78,40 @@ pub enum LogFormat {
     Json,
 }
 
+/// Where records are kept. With neither setting it is SQLite, in the data directory.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Store {
+    /// A PostgreSQL database: `postgres://user:password@host:5432/name`.
+    pub url: Option<Secret>,
+    /// A file that holds the address and nothing else, and that not everybody may read.
+    pub url_file: Option<PathBuf>,
+}
+
+/// Text with a password in it: shown to nobody.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The text itself.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret")
+    }
+}
+
+impl Serialize for Secret {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str("(not shown)")
+    }
+}
+
 /// How machines are run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -95,6 +136,45 @@ impl Default for Qemu {
             accelerator: "auto".into(),
             agent: None,
             console_bytes: 1024 * 1024,
+        }
+    }
+}
+
+/// What images and media may be fetched.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Images {
+    /// Prefixes of addresses that are not public and may be fetched from all the same, e.g. `10.0.0.0/8`.
+    pub allow_addresses: Vec<String>,
+    /// An HTTP proxy to fetch through; the environment is not asked for one.
+    pub proxy: Option<String>,
+    /// The longest that one file may take.
+    pub patience_s: u64,
+    /// How long a server may send nothing.
+    pub stall_s: u64,
+}
+
+impl Default for Images {
+    fn default() -> Self {
+        let rules = FetchRules::default();
+        Self {
+            allow_addresses: Vec::new(),
+            proxy: None,
+            patience_s: rules.patience.as_secs(),
+            stall_s: rules.stall.as_secs(),
+        }
+    }
+}
+
+impl Images {
+    /// As the driver wants it. Prefixes were checked before.
+    pub fn rules(&self) -> FetchRules {
+        FetchRules {
+            allow_addresses: self.allow_addresses.iter().filter_map(|prefix| prefix.parse().ok()).collect(),
+            proxy: self.proxy.clone(),
+            patience: Duration::from_secs(self.patience_s),
+            stall: Duration::from_secs(self.stall_s),
+            ..FetchRules::default()
         }
     }
 }
@@ -182,6 +262,29 @@ impl Config {
                 return refuse(key, "must be between 1 and 876600");
             }
         }
+        for prefix in &self.images.allow_addresses {
+            if let Err(why) = FetchRules::check_prefix(prefix) {
+                return Err(("images.allow_addresses", why));
+            }
+        }
+        if self.images.proxy.as_ref().is_some_and(|proxy| !proxy.starts_with("http://")) {
+            return refuse("images.proxy", "must be the address of an HTTP proxy, http://HOST:PORT");
+        }
+        for (key, seconds) in
+            [("images.patience_s", self.images.patience_s), ("images.stall_s", self.images.stall_s)]
+        {
+            if !(1..=604_800).contains(&seconds) {
+                return refuse(key, "must be between 1 and 604800");
+            }
+        }
+        if self.store.url.is_some() && self.store.url_file.is_some() {
+            return refuse("store.url", "and store.url_file cannot both be set");
+        }
+        if let Some(url) = &self.store.url
+            && let Err(error) = url.expose().parse::<Address>()
+        {
+            return Err(("store.url", format!("cannot be used: {error}")));
+        }
         if self.qemu.console_bytes < 4096 {
             return refuse("qemu.console_bytes", "must be at least 4096");
         }
@@ -189,6 +292,18 @@ impl Config {
             return refuse("qemu.accelerator", "must be `auto`, `kvm` or `tcg`");
         }
         Ok(())
+    }
+
+    /// The address of the database; none for the one in the data directory.
+    ///
+    /// # Errors
+    /// The file that holds it cannot be read, may be read by everybody, or holds something else.
+    pub fn database(&self) -> Result<Option<Address>, ConfigError> {
+        let Some(path) = &self.store.url_file else {
+            let url = self.store.url.as_ref().map(|url| url.expose().parse::<Address>());
+            return url.transpose().map_err(|error| ConfigError::new(error.to_string()));
+        };
+        address_in(path).map(Some)
     }
 
     /// The part that core needs.
@@ -203,4 +318,18 @@ impl Config {
             concurrency: self.tasks.concurrency,
         }
     }
+}
+
+/// The address of a database that a file holds.
+///
+/// # Errors
+/// The file cannot be read, may be read by everybody, or holds something else.
+pub fn address_in(path: &Path) -> Result<Address, ConfigError> {
+    let refused = |why: String| ConfigError::new(format!("{}: {why}", path.display()));
+    let meta = std::fs::metadata(path).map_err(|error| refused(error.to_string()))?;
+    if meta.mode() & 0o007 != 0 {
+        return Err(refused("everybody may read it, and it may hold a password: chmod o= it".to_owned()));
+    }
+    let text = std::fs::read_to_string(path).map_err(|error| refused(error.to_string()))?;
+    text.trim().parse().map_err(|error: OpenError| refused(error.to_string()))
 }

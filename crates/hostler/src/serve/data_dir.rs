@@ -16,7 +16,7 @@ const LOCK_PAUSE_NS: i64 = 10_000_000;
 
 /// The data directory of this process, held until it is dropped.
 #[derive(Debug)]
-pub(super) struct DataDir {
+pub(crate) struct DataDir {
     path: PathBuf,
     /// The lock goes with the open file, so it cannot outlive the process.
     _lock: File,
@@ -24,14 +24,14 @@ pub(super) struct DataDir {
 
 impl DataDir {
     /// Makes the directory if need be and takes it for this process.
-    pub(super) fn take(path: &Path) -> Result<Self, Failure> {
+    pub(crate) fn take(path: &Path) -> Result<Self, Failure> {
         make(path)?;
         let lock = lock(path)?;
         Ok(Self { path: path.to_owned(), _lock: lock })
     }
 
     /// Where it is.
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
@@ -91,7 +91,7 @@ fn new_key(path: &Path) -> Result<[u8; 32], Failure> {
 }
 
 /// Writes a file that only we may read, at once and for good: a crash leaves the old one or the new one.
-pub(super) fn write_private(path: &Path, text: &str) -> Result<(), Failure> {
+pub(crate) fn write_private(path: &Path, text: &str) -> Result<(), Failure> {
     let write = || -> std::io::Result<()> {
         let new = path.with_extension("new");
         if let Err(error) = std::fs::remove_file(&new)

@@ -81,16 +81,16 @@ impl DriverFactory for RealDrivers {
         }
         let Qemu { binary, qemu_img, agent, console_bytes, .. } = config.qemu.clone();
         let hypervisor = QemuHypervisor::new(QemuConfig {
-            host: installation.host,
-            data_dir: data_dir.to_owned(),
             binary,
             accelerator: accelerator(&config.qemu.accelerator),
             console_bytes,
+            ..QemuConfig::new(installation.host, data_dir)
         });
         let storage = LocalStorage::new(LocalStorageConfig {
             id: installation.storage,
             data_dir: data_dir.to_owned(),
             qemu_img,
+            fetch: config.images.rules(),
             agent: agent.or_else(agent_beside_us),
         });
         let switch = Arc::new(LinuxSwitch::new(installation.host));

@@ -17,6 +17,7 @@ mod listen;
 mod log;
 mod system;
 
+pub(crate) use data_dir::{DataDir, write_private};
 pub use drivers::{DriverFactory, RealDrivers};
 pub use system::{SystemClock, SystemIds};
 
@@ -28,12 +29,10 @@ use axum::Router;
 use axum::extract::{ConnectInfo, Request};
 use axum::middleware::map_request;
 use axum::serve::ListenerExt;
-use data_dir::DataDir;
 use hostler_core::Core;
 use hostler_core::core::{LocalHost, Parts};
-use hostler_core::ports::{Clock, Ids};
+use hostler_core::ports::{Clock, Ids, Store};
 use hostler_doors::{DoorState, router};
-use hostler_store::SqliteStore;
 use listen::{LocalListener, Peer};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -82,18 +81,20 @@ async fn run(
     let mut signals = Signals::new()?;
     // What an administrator gets wrong most often comes first: then nothing has been made yet. Who connects already
     // is answered as soon as the doors open.
+    let at_server = config.database()?;
+    let shared = at_server.is_some();
     let (tcp, address) = listen::tcp(&config.listen).await?;
     let unix = LocalListener::bind(data_dir.path())?;
-    let store = SqliteStore::open(&data_dir.database())
+    let database = hostler_store::open(at_server, &data_dir.database())
         .await
         .map_err(|error| Failure::because("cannot open the database", &error))?;
-    let store = Arc::new(store);
+    let store = database.store();
     let (clock, ids): (Arc<dyn Clock>, Arc<dyn Ids>) = (Arc::new(SystemClock), Arc::new(SystemIds));
     let arrived =
-        arrival::arrive(store.as_ref(), false, clock.as_ref(), ids.as_ref(), data_dir, variables, address);
+        arrival::arrive(store.as_ref(), shared, clock.as_ref(), ids.as_ref(), data_dir, variables, address);
     let Arrived { installation, process, key } = arrived.await?;
     let local = drivers.make(config, installation, data_dir.path())?;
-    let core = core(config, &store, clock, ids, local, key);
+    let core = core(config, store, clock, ids, local, key);
 
     let stop = CancellationToken::new();
     let mut running = JoinSet::new();
@@ -120,20 +121,20 @@ async fn run(
             std::process::exit(1);
         }
     };
-    store.close().await;
+    database.close().await;
     outcome
 }
 
 fn core(
     config: &Config,
-    store: &Arc<SqliteStore>,
+    store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     ids: Arc<dyn Ids>,
     local: LocalHost,
     key: [u8; 32],
 ) -> Core {
     let settings = config.settings();
-    Core::new(Parts { store: store.clone(), clock, ids, hosts: vec![local], key, settings })
+    Core::new(Parts { store, clock, ids, hosts: vec![local], key, settings })
 }
 
 async fn serve_tcp(listener: TcpListener, router: Router, stop: CancellationToken) -> std::io::Result<()> {

@@ -1,5 +1,8 @@
 //! Stories with real QEMU and real guests.
 
+mod live;
+mod snapshots;
+
 use crate::server::{DEADLINE, Program, Server, missing};
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
@@ -22,6 +25,8 @@ async fn real_machines() {
     stage.a_disk_image_is_imported_and_boots().await.context("an import").unwrap();
     stage.what_cannot_start_says_why().await.context("a machine that cannot start").unwrap();
     let stage = stage.machines_outlive_the_server().await.context("machines outlive the server").unwrap();
+    let stage = stage.live_changes().await.context("live changes").unwrap();
+    let stage = stage.snapshots().await.context("snapshots").unwrap();
     stage.ten_at_once().await.context("ten machines at once").unwrap();
     stage.nothing_is_left().await.context("nothing is left").unwrap();
 }

@@ -1,6 +1,7 @@
 //! Machines: make, look, change, switch, remove, run something inside.
 
 mod console;
+mod devices;
 mod render;
 
 use super::types::{
@@ -12,6 +13,7 @@ use super::wire::{
 use crate::state::DoorState;
 use axum::Json;
 use axum::extract::{Path, State};
+use axum::response::IntoResponse;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hostler_core::access::Caller;
@@ -36,6 +38,10 @@ pub(super) fn routes() -> OpenApiRouter<DoorState> {
         .routes(routes!(machine_reset))
         .routes(routes!(machine_pause))
         .routes(routes!(machine_resume))
+        .routes(routes!(devices::machine_resize))
+        .routes(routes!(devices::machine_medium))
+        .routes(routes!(devices::nic_attach))
+        .routes(routes!(devices::nic_detach))
         .routes(routes!(console::console_log))
 }
 
@@ -179,26 +185,32 @@ async fn machine_show(
 
 /// Change a machine
 ///
-/// What is left out stays. CPUs and memory change only while the machine is off.
+/// What is left out stays. CPUs and memory change by a task while the machine is on, and only grow then.
 #[utoipa::path(
     patch, path = "/machines/{machine}", tag = "machines", request_body = MachineEdit,
     params(("machine" = String, Path, description = "Id, number or name")),
-    responses((status = 200, body = Machine))
+    responses(
+        (status = 200, body = Machine),
+        (status = 202, body = Accepted<Machine>, description = "A machine that is on changes its size")
+    )
 )]
 async fn machine_edit(
     State(state): State<DoorState>,
     By(caller): By,
     Path(machine): Path<String>,
     Posted { value, .. }: Posted<MachineEdit>,
-) -> Answer<Json<Machine>> {
+) -> Answer {
     let edit = machines::MachineEdit {
         description: value.description,
         labels: value.labels,
         vcpus: value.vcpus,
         memory_mib: value.memory_mib,
     };
-    let machine = state.core().machine_edit(&caller, &machine, &edit).await?;
-    Ok(Json(render::machine(&state, &caller, machine).await?))
+    let done = state.core().machine_edit(&caller, &machine, &edit).await?;
+    if done.task.is_some() {
+        return answer(&state, &caller, done, false).await;
+    }
+    Ok(Json(render::machine(&state, &caller, done.record).await?).into_response())
 }
 
 /// Remove a machine
