@@ -36,6 +36,9 @@ install_for_machines() {
     install "runs the machines" qemu-system-x86 qemu-utils seabios
     install "log into the machines and make their file systems" openssh-client e2fsprogs
     install "make networks" nftables dnsmasq-base iproute2
+    install "builds Debian templates" mmdebstrap fakeroot uidmap
+    install "firmware of UEFI machines" ovmf
+    install "disks of UEFI machines, for tests" fdisk mtools
     # The micro template is put together from Debian's packages, which needs apt's lists.
     if ! apt-cache show linux-image-cloud-amd64 >/dev/null 2>&1; then
         root=

@@ -77,7 +77,7 @@ pub(super) fn options(firmware: Firmware) -> Vec<(&'static str, String)> {
         if secure_boot {
             options.push(("-global", "driver=cfi.pflash01,property=secure,value=on".to_owned()));
             // Waking from memory would run code that nobody has checked.
-            options.push(("-global", "driver=ICH9-LPC,property=disable_s3,value=on".to_owned()));
+            options.push(("-global", "driver=ICH9-LPC,property=disable_s3,value=1".to_owned()));
         }
     }
     options

@@ -7,6 +7,7 @@ mod bridges;
 mod crash;
 mod databases;
 mod debian;
+mod debian_image;
 mod debian_template;
 mod doctor;
 mod images;
