@@ -309,7 +309,7 @@ impl World {
             description: String::new(),
             owner: self.admin.account,
             storage: self.storage.id(),
-            source: ImageSource::Recipe { recipe: "none".into() },
+            source: ImageSource::Recipe { recipe: "none".into(), mirror: None },
             bytes: Some(0),
             digest: Some(String::new()),
             state: MediumState::Ready,
