@@ -149,6 +149,10 @@ async fn machine(fault: Fault) -> (tempfile::TempDir, QemuHypervisor, MachineId)
         forwards: Vec::new(),
         spec,
     };
+    std::fs::create_dir_all(directory.path().join("machines").join(id.to_string())).unwrap();
+    let volumes = directory.path().join("volumes");
+    std::fs::create_dir_all(&volumes).unwrap();
+    std::fs::write(volumes.join(format!("{}.raw", disk().volume)), b"").unwrap();
     let process = Process::hold(std::process::id()).unwrap().unwrap();
     let home = Home::new(directory.path().join("machines"), id);
     let running = Running { id, home, record, process, qmp, ending: AtomicBool::new(false) };

@@ -27,6 +27,10 @@ const UNPLUG_PATIENCE: Duration = Duration::from_secs(15);
 /// An event that was lost is made up for after this long.
 const LOOK_PAUSE: Duration = Duration::from_millis(500);
 
+/// How long QEMU itself may take to let go of the node of a device that has gone, and how often it is asked.
+const RELEASE_PATIENCE: Duration = Duration::from_secs(5);
+const RELEASE_PAUSE: Duration = Duration::from_millis(20);
+
 /// Where devices that have an id are.
 const DEVICES: &str = "/machine/peripheral";
 /// Where objects that were made by a command or an option are.
@@ -121,8 +125,20 @@ impl Running {
     async fn drop_nodes(&self, names: &[&str]) -> Result<(), DriverError> {
         let there: BTreeSet<String> = self.nodes().await?.into_keys().collect();
         for name in names.iter().filter(|name| there.contains(**name)) {
-            self.told("blockdev-del", json!({ "node-name": name })).await?;
+            self.drop_node(name).await?;
         }
         Ok(())
+    }
+
+    /// A device that has just gone holds its node for a moment more.
+    async fn drop_node(&self, name: &str) -> Result<(), DriverError> {
+        let deadline = Instant::now() + RELEASE_PATIENCE;
+        loop {
+            match self.told("blockdev-del", json!({ "node-name": name })).await {
+                Err(error) if error.detail.contains("is in use") && Instant::now() < deadline => {}
+                other => return other,
+            }
+            tokio::time::sleep(RELEASE_PAUSE).await;
+        }
     }
 }
