@@ -9,7 +9,6 @@ mod debian;
 mod debian_template;
 mod images;
 mod native;
-mod networks;
 mod program;
 mod real;
 mod reconcile;
