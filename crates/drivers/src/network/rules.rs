@@ -280,6 +280,8 @@ fn inet_table(text: &mut String, spec: &NetworkSpec) {
     input.push("drop".into());
     chain(text, "input", &input);
     let mut forward = lines(["type filter hook forward priority filter; policy accept;"]);
+    // Where the kernel shows bridged packets to these rules too, they pass: the other table has looked at them.
+    forward.push(format!("iifname \"{bridge}\" oifname \"{bridge}\" accept"));
     match spec.uplink {
         Uplink::None | Uplink::Interface { .. } => {
             forward.push(format!("iifname \"{bridge}\" drop"));

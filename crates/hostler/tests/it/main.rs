@@ -14,7 +14,6 @@ mod images;
 mod imports;
 mod media;
 mod native;
-mod networks;
 mod program;
 mod real;
 mod reconcile;

@@ -47,6 +47,12 @@ pub(super) fn ipv4(link: (Mac, Mac), from: Ipv4Addr, to: Ipv4Addr, protocol: u8,
     let mut packet = vec![0x45, 0, length[0], length[1], 0, 1, 0, 0, 64, protocol, 0, 0];
     packet.extend_from_slice(&from.octets());
     packet.extend_from_slice(&to.octets());
+    // Bridges of some hosts look at the checksum of the header.
+    let words = packet.as_chunks::<2>().0.iter().map(|word| u32::from(u16::from_be_bytes(*word)));
+    let sum = words.sum::<u32>();
+    let folded = (sum & 0xffff) + (sum >> 16);
+    let checksum = !u16::try_from((folded & 0xffff) + (folded >> 16)).unwrap();
+    packet[10..12].copy_from_slice(&checksum.to_be_bytes());
     packet.extend_from_slice(body);
     ethernet(link.0, link.1, 0x0800, &packet)
 }
@@ -89,6 +95,7 @@ impl Cable {
     pub(super) async fn plug(network: NetworkId, bridge: &str, number: u8) -> Self {
         let mac = format!("52:54:00:00:00:{number:02x}");
         let tap = super::super::tap::open(network, bridge, &mac).await.unwrap();
+        #[expect(deprecated, reason = "its successor is unsafe, which a test has no need of")]
         Self(AsyncFd::new(tap).unwrap())
     }
 

@@ -204,7 +204,7 @@ fn a_cable_that_the_rules_do_not_know_is_silent() {
         let (switch, mut spec) = (switch(folder.path()), lab());
         let unknown = spec.ports.remove(2);
         switch.apply(&spec).await.unwrap();
-        let mut party = Party::gather(&spec).await;
+        let party = Party::gather(&spec).await;
         party.third.send(&arp(1, mac(4), (mac(4), v4(4)), v4(3)));
         let marker = truths()[0].1.clone();
         party.speaker.send(&marker);
