@@ -9,12 +9,12 @@ use hostler_core::time::Timestamp;
 use uuid::Uuid;
 
 /// Takes leases; answers `id, number, rev, body, lease_epoch, cancel, due` of each task, in no order.
-pub(crate) fn claim(engine: Engine, claim: Claim) -> Bound {
+pub(crate) fn claim(engine: Engine, claim: &Claim) -> Bound {
     let mut draft = Draft::new("");
     if engine == Engine::Postgres {
         // Chosen once and before: PostgreSQL may ask a subquery again, and would then find more than its limit.
         draft.push("WITH chosen AS MATERIALIZED (");
-        choose(&mut draft, &claim);
+        choose(&mut draft, claim);
         // Whoever holds one of them, a person with psql for instance, does not hold up the others.
         draft.push(" FOR UPDATE SKIP LOCKED) ");
     }
@@ -25,7 +25,7 @@ pub(crate) fn claim(engine: Engine, claim: Claim) -> Bound {
         Engine::Postgres => {
             draft.push("SELECT id FROM chosen");
         }
-        Engine::Sqlite => choose(&mut draft, &claim),
+        Engine::Sqlite => choose(&mut draft, claim),
     }
     draft.push(") RETURNING id, number, rev, body, lease_epoch, cancel, due");
     draft.finish()

@@ -76,6 +76,7 @@ async fn an_installation_survives_its_backup_and_another_database() -> Result<()
 }
 
 /// The same installation on PostgreSQL, and back in a file.
+#[expect(clippy::print_stderr, reason = "a test that is left out says so")]
 async fn on_another_database(data: &Path, back: &Path) -> Result<()> {
     if Postgres::installed().is_none() {
         ensure!(std::env::var_os("CI").is_none(), "CI must have PostgreSQL");

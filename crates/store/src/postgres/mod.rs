@@ -144,7 +144,7 @@ impl Store for PostgresStore {
         if claim.limit == 0 {
             return Ok(Vec::new());
         }
-        let statement = statements::claim(Engine::Postgres, claim);
+        let statement = statements::claim(Engine::Postgres, &claim);
         self.ask(|reply| Job::Claim { statement, reply }).await
     }
 

@@ -169,7 +169,7 @@ impl Store for SqliteStore {
         if claim.limit == 0 {
             return Ok(Vec::new());
         }
-        let statement = statements::claim(Engine::Sqlite, claim);
+        let statement = statements::claim(Engine::Sqlite, &claim);
         self.ask(|reply| Job::Claim { statement, reply }).await
     }
 
