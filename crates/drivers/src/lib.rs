@@ -5,6 +5,7 @@
 //! [`guest`] talks to our agent inside a guest, [`micro`] builds the smallest template there is.
 #![warn(missing_docs)]
 
+mod cgroup;
 mod directory;
 mod durable;
 pub mod guest;

@@ -26,6 +26,7 @@ pub(crate) mod test_world;
 mod tests;
 mod watch;
 
+use crate::cgroup::Groups;
 use crate::durable::{blocking, io_failed};
 use crate::guest::AgentLink;
 use crate::isolation::Isolation;
@@ -75,6 +76,8 @@ pub struct QemuConfig {
     pub console_bytes: u64,
     /// Users for machines, one for each; used when we are root. None: machines run as we do.
     pub uids: Option<UidRange>,
+    /// What a machine's process may take beyond the guest's memory, MiB; the buffer for emulated code comes on top.
+    pub memory_overhead_mib: u64,
 }
 
 impl QemuConfig {
@@ -87,6 +90,7 @@ impl QemuConfig {
             accelerator: None,
             console_bytes: 1 << 20,
             uids: Some(UidRange::USUAL),
+            memory_overhead_mib: 256,
         }
     }
 }
@@ -104,6 +108,7 @@ impl QemuHypervisor {
             layout: Layout::new(&config.data_dir),
             binary: resolve_binary(&config.binary),
             isolation: Isolation::new(config.uids),
+            groups: Groups::default(),
             config,
             machines: Mutex::default(),
             turns: Mutex::default(),
@@ -133,6 +138,7 @@ struct Driver {
     layout: Layout,
     binary: PathBuf,
     isolation: Isolation,
+    groups: Groups,
     /// Processes that we are connected to.
     machines: Mutex<HashMap<MachineId, Arc<Running>>>,
     /// Who connects to a process waits for who starts it: QEMU talks to one of them only.
@@ -179,6 +185,12 @@ impl Driver {
     /// The machine for verbs that need it to be on.
     async fn powered(self: &Arc<Self>, id: MachineId) -> Result<Arc<Running>, DriverError> {
         self.reach(id).await?.ok_or_else(|| DriverError::refused("the machine is off"))
+    }
+
+    /// Clears up after a process that has ended, so that its end counts as seen to.
+    fn tidy(&self, id: MachineId) -> Result<(), DriverError> {
+        self.groups.remove(&id.to_string());
+        self.home(id).tidy().map_err(|error| io_failed("cannot tidy up after the machine", &error))
     }
 
     /// Lets go of a machine, unless its successor has taken its place already.
@@ -447,6 +459,7 @@ fn host_facts(driver: &Driver, probed: Option<&Probed>, mut problems: Vec<String
     }
     problems.extend(landlock_problem());
     problems.extend(driver.isolation.problem().map(ToOwned::to_owned));
+    problems.extend(driver.groups.problem());
     let system = rustix::system::sysinfo();
     let memory = u128::from(system.totalram) * u128::from(system.mem_unit);
     let uname = rustix::system::uname();

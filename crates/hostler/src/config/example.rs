@@ -34,6 +34,13 @@ accelerator = "auto"
 # A machine's console log is cut down when it grows beyond this.
 console_bytes = 1048576
 
+[isolation]
+# Users for machines, one for each, when hostler is root. Nobody else on this host may have these numbers.
+# Empty: all machines run as hostler itself, and are one trust domain.
+uids = "1900000000-1900065535"
+# What a machine's process may take beyond the guest's memory, MiB; for emulated guests 256 more. At least 150.
+memory_overhead_mib = 256
+
 [tasks]
 # Tasks that run at the same time.
 concurrency = 8
