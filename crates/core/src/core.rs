@@ -9,6 +9,7 @@ use crate::ports::{
 };
 use crate::query::{Cursor, Filter, Select};
 use crate::record::{Record, Value};
+use crate::secret::SealingKey;
 use crate::time::Timestamp;
 use std::sync::Arc;
 use std::time::Duration;
@@ -68,7 +69,7 @@ pub struct Parts {
     pub ids: Arc<dyn Ids>,
     /// Hosts that this process acts on.
     pub hosts: Vec<LocalHost>,
-    /// 256 bits kept beside the data, from which guests' host keys derive.
+    /// 256 bits kept beside the data, from which guests' host keys and the key for stored secrets derive.
     pub key: [u8; 32],
     /// Patience and retention.
     pub settings: Settings,
@@ -78,6 +79,7 @@ pub struct Parts {
 #[derive(Clone)]
 pub struct Core {
     parts: Arc<Parts>,
+    sealing: Arc<SealingKey>,
 }
 
 impl std::fmt::Debug for Core {
@@ -119,7 +121,8 @@ pub struct Page<T> {
 impl Core {
     /// Core over these parts.
     pub fn new(parts: Parts) -> Self {
-        Self { parts: Arc::new(parts) }
+        let sealing = Arc::new(SealingKey::derived(&parts.key));
+        Self { parts: Arc::new(parts), sealing }
     }
 
     /// The database.
@@ -148,6 +151,10 @@ impl Core {
 
     pub(crate) fn key(&self) -> &[u8; 32] {
         &self.parts.key
+    }
+
+    pub(crate) fn sealing(&self) -> &SealingKey {
+        &self.sealing
     }
 
     pub(crate) fn now(&self) -> Timestamp {

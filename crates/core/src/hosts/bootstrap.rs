@@ -54,8 +54,14 @@ pub async fn bootstrap(
     }
     let first = first()?;
     let now = clock.now();
-    let cluster =
-        Cluster { id: ClusterId(ids.uuid()), number: 0, rev: 0, name: "default".into(), created_at: now };
+    let cluster = Cluster {
+        id: ClusterId(ids.uuid()),
+        number: 0,
+        rev: 0,
+        name: "default".into(),
+        key_check: None,
+        created_at: now,
+    };
     let host = Host {
         id: HostId(ids.uuid()),
         number: 0,

@@ -3,6 +3,7 @@
 use crate::ids::{ClusterId, HostId};
 use crate::ports::HostFacts;
 use crate::record::{Kind, Record, Value, stamped};
+use crate::secret::Sealed;
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +20,9 @@ pub struct Cluster {
     pub rev: i64,
     /// Unique name.
     pub name: String,
+    /// Sealed under the installation's key, so that a wrong key is known at once.
+    #[serde(default)]
+    pub key_check: Option<Sealed>,
     /// When it was added.
     pub created_at: Timestamp,
 }

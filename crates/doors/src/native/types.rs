@@ -25,7 +25,7 @@ pub use lists::{
 };
 pub use machines::{
     Endpoint, GuestFacts, Machine, MachineCreate, MachineEdit, Nic, Observation, PowerChange, Run, RunOutput,
-    TemplateRef,
+    TemplateRef, UserData,
 };
 pub use places::{
     Accelerator, Address, AddressReserve, Cluster, Host, HostFacts, Network, NetworkCreate, Range,

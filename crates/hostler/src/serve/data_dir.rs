@@ -6,7 +6,7 @@ use rustix::io::Errno;
 use rustix::time::Timespec;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -27,7 +27,23 @@ impl DataDir {
     pub(super) fn take(path: &Path) -> Result<Self, Failure> {
         make(path)?;
         let lock = lock(path)?;
-        Ok(Self { path: path.to_owned(), _lock: lock })
+        let taken = Self { path: path.to_owned(), _lock: lock };
+        taken.close_database()?;
+        Ok(taken)
+    }
+
+    /// Machines may pass through this directory: a database that was restored with rights for all must not be readable.
+    fn close_database(&self) -> Result<(), Failure> {
+        for ending in ["", "-wal", "-shm"] {
+            let path = self.path.join(format!("hostler.db{ending}"));
+            match std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)) {
+                Err(error) if error.kind() != ErrorKind::NotFound => {
+                    return Err(Failure::because(format!("cannot make {} private", path.display()), &error));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// Where it is.
@@ -40,8 +56,14 @@ impl DataDir {
         self.path.join("hostler.db")
     }
 
-    /// The 256 bits kept beside the data; made when there is no data yet, or when the key's file is empty.
-    pub(super) fn key(&self) -> Result<[u8; 32], Failure> {
+    /// The 256 bits kept beside the data; made when there is no data yet, or when the key's file is empty. A service
+    /// manager may keep them instead, as the credential `hostler-key` in the directory `credentials`.
+    pub(super) fn key(&self, credentials: Option<&Path>) -> Result<[u8; 32], Failure> {
+        if let Some(path) = credentials.map(|kept| kept.join("hostler-key")).filter(|path| path.exists()) {
+            let text = std::fs::read_to_string(&path)
+                .map_err(|error| Failure::because(format!("cannot read {}", path.display()), &error))?;
+            return digits(&path, text.trim());
+        }
         let path = self.path.join("key");
         let text = match std::fs::read_to_string(&path) {
             Ok(text) => text.trim().to_owned(),
@@ -70,12 +92,17 @@ impl DataDir {
             return Err(Failure::new(format!("others may read {}", path.display()))
                 .hint(format!("if nobody has: `chmod 600 {}`", path.display())));
         }
-        hex::decode_to_slice(&text, &mut key).map_err(|_| {
-            Failure::new(format!("{} is damaged: it must hold 64 hexadecimal digits", path.display()))
-                .hint("restore it from a backup")
-        })?;
-        Ok(key)
+        digits(&path, &text)
     }
+}
+
+fn digits(path: &Path, text: &str) -> Result<[u8; 32], Failure> {
+    let mut key = [0; 32];
+    hex::decode_to_slice(text, &mut key).map_err(|_| {
+        Failure::new(format!("{} is damaged: it must hold 64 hexadecimal digits", path.display()))
+            .hint("restore it from a backup")
+    })?;
+    Ok(key)
 }
 
 /// Writes a file that only we may read, at once and for good: a crash leaves the old one or the new one.
@@ -171,7 +198,6 @@ fn lock_soon(file: &File) -> Result<(), Errno> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt;
 
     #[test]
     fn a_second_server_is_told_which_process_has_the_directory() {
@@ -186,6 +212,16 @@ mod tests {
     }
 
     #[test]
+    fn a_database_restored_with_rights_for_all_becomes_private() {
+        let directory = tempfile::tempdir().unwrap();
+        let database = directory.path().join("hostler.db");
+        std::fs::write(&database, "").unwrap();
+        std::fs::set_permissions(&database, std::fs::Permissions::from_mode(0o644)).unwrap();
+        DataDir::take(directory.path()).unwrap();
+        assert_eq!(std::fs::metadata(&database).unwrap().mode() & 0o777, 0o600);
+    }
+
+    #[test]
     fn a_file_is_no_data_directory() {
         let file = tempfile::NamedTempFile::new().unwrap();
         assert!(DataDir::take(file.path()).unwrap_err().text.ends_with("is not a directory"));
@@ -197,12 +233,22 @@ mod tests {
     fn the_key_is_made_once_and_private() {
         let directory = tempfile::tempdir().unwrap();
         let data = DataDir::take(directory.path()).unwrap();
-        let key = data.key().unwrap();
-        assert_eq!(data.key().unwrap(), key);
+        let key = data.key(None).unwrap();
+        assert_eq!(data.key(None).unwrap(), key);
         let path = directory.path().join("key");
         assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
-        assert!(data.key().unwrap_err().text.starts_with("others may read"));
+        assert!(data.key(None).unwrap_err().text.starts_with("others may read"));
+    }
+
+    #[test]
+    fn a_key_that_the_service_manager_keeps_wins() {
+        let (directory, credentials) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let data = DataDir::take(directory.path()).unwrap();
+        let own = data.key(Some(credentials.path())).unwrap();
+        std::fs::write(credentials.path().join("hostler-key"), format!("{}\n", "07".repeat(32))).unwrap();
+        assert_eq!(data.key(Some(credentials.path())).unwrap(), [7; 32]);
+        assert_eq!(data.key(None).unwrap(), own);
     }
 
     #[test]
@@ -210,10 +256,10 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let data = DataDir::take(directory.path()).unwrap();
         std::fs::write(data.database(), "").unwrap();
-        assert!(data.key().unwrap_err().text.starts_with("there is a database, but no key"));
+        assert!(data.key(None).unwrap_err().text.starts_with("there is a database, but no key"));
         std::fs::write(directory.path().join("key"), "").unwrap();
-        data.key().unwrap();
+        data.key(None).unwrap();
         std::fs::write(directory.path().join("key"), "zz").unwrap();
-        assert!(data.key().unwrap_err().text.contains("is damaged"));
+        assert!(data.key(None).unwrap_err().text.contains("is damaged"));
     }
 }

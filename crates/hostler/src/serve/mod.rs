@@ -82,7 +82,7 @@ async fn run(
     // is answered as soon as the doors open.
     let (tcp, address) = listen::tcp(&config.listen).await?;
     let unix = LocalListener::bind(data_dir.path())?;
-    let key = data_dir.key()?;
+    let key = data_dir.key(variables.get("CREDENTIALS_DIRECTORY").map(Path::new))?;
     let store = SqliteStore::open(&data_dir.database())
         .await
         .map_err(|error| Failure::because("cannot open the database", &error))?;
@@ -91,6 +91,10 @@ async fn run(
     let installation = install(store.as_ref(), clock.as_ref(), ids.as_ref(), data_dir, variables).await?;
     let local = drivers.make(config, installation, data_dir.path())?;
     let core = core(config, &store, clock, ids, local, key);
+    core.key_check().await.map_err(|error| {
+        Failure::because(format!("cannot use the key of {}", data_dir.path().display()), &error)
+            .hint("restore the key that was backed up with this database")
+    })?;
 
     let stop = CancellationToken::new();
     let mut running = JoinSet::new();
