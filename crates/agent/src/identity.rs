@@ -5,7 +5,7 @@
 //! machine and no other.
 
 use crate::wire::{Fault, HostKey, Identify};
-use crate::{NAME, Place, base64, complain, files, network, ssh, sys};
+use crate::{NAME, Place, base64, complain, files, login, network, ssh, sys};
 use serde_json::{Value, json};
 use std::fmt::Display;
 use std::path::Path;
@@ -53,7 +53,7 @@ pub(crate) fn take(state: &mut State, wanted: &Identify) -> Result<Value, Fault>
         host_name: &wanted.host_name,
     };
     let mut notes = network::apply(&card, state.place, &state.leases).map_err(failed("network"))?;
-    ssh::authorize(&wanted.authorized_keys).map_err(failed("authorized keys"))?;
+    login::authorize(&wanted.authorized_keys, state.place).map_err(failed("authorized keys"))?;
     if let Some(key) = checked.key {
         ssh::write_host_key(&key).map_err(failed("host key"))?;
         notes.extend(ssh::reload(state.place, &state.server));

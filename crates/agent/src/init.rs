@@ -7,7 +7,7 @@
 
 use crate::power::{POWER_OFF_SIGNAL, REBOOT_SIGNAL};
 use crate::sys::{self, Ending};
-use crate::{NAME, VERSION, complain, files, netlink, power, say};
+use crate::{NAME, VERSION, complain, files, netlink, power, root, say};
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::fs::symlink;
@@ -32,6 +32,9 @@ const GRACE: Duration = Duration::from_millis(1500);
 
 /// Boots and serves; returns only when the very first steps fail, which the kernel answers with a panic.
 pub(crate) fn run() -> io::Result<()> {
+    if root::is_on_disk() {
+        return root::enter();
+    }
     let numbers = [libc::SIGCHLD, libc::SIGINT, libc::SIGUSR1, POWER_OFF_SIGNAL, REBOOT_SIGNAL];
     let mut signals = sys::signals_as_bytes(&numbers)?;
     mount_all();
@@ -104,7 +107,8 @@ fn mount_all() {
     }
 }
 
-fn load_modules() {
+/// Loads the modules that the template lists. One that cannot be loaded is said so, and may not be missed.
+pub(crate) fn load_modules() {
     for name in files::text(MODULES).lines() {
         let loaded =
             File::open(Path::new("/lib/modules").join(name)).and_then(|file| sys::load_module(&file));
@@ -121,21 +125,10 @@ fn mount_data() {
     }
     let mounted = fs::create_dir_all(DATA)
         .and_then(|()| sys::mount(DISK, DATA, "ext4", "", libc::MS_NOSUID | libc::MS_NODEV))
-        .and_then(|()| grow_data());
+        .and_then(|()| root::grow("vda", DATA));
     if let Err(error) = mounted {
         complain(&format!("{NAME}: {DATA}: {error}\n"));
     }
-}
-
-fn grow_data() -> io::Result<()> {
-    let sectors: u64 = files::text("/sys/class/block/vda/size").parse().unwrap_or(0);
-    let (block, blocks) = sys::file_system_size(DATA)?;
-    let possible = sectors * 512 / block.max(1);
-    // The file system's own bookkeeping is not in its size: less than a sixteenth more is no larger disk.
-    if possible > blocks + blocks / 16 {
-        sys::grow_ext4(&File::open(DATA)?, possible)?;
-    }
-    Ok(())
 }
 
 fn loopback_up() -> io::Result<()> {

@@ -6,9 +6,10 @@
 //! button.
 //!
 //! * [`serve`] owns the port; [`wire`] says what goes over it.
-//! * [`facts`], [`identity`] (with [`network`], [`dhcp`], [`ssh`]) and [`run`] are what it can be asked for.
+//! * [`facts`], [`identity`] (with [`network`], [`dhcp`], [`ssh`], [`login`]) and [`run`] are what it can be asked for.
 //! * [`init`] is the first process of micro; it starts this program again as its child, which may fail and be
 //!   started anew, while the first process may not.
+//! * [`root`] is the first process of templates with a system on their disk: it finds the disk and hands over.
 //! * [`sys`] holds every system call that Rust's library does not offer, and all `unsafe` code.
 //!
 //! What comes over the port is trusted to be the host's, but never to be well formed: garbage is answered with an
@@ -20,9 +21,11 @@ mod facts;
 mod files;
 mod identity;
 mod init;
+mod login;
 mod netlink;
 mod network;
 mod power;
+mod root;
 mod run;
 mod serve;
 mod ssh;

@@ -1,4 +1,4 @@
-//! The SSH server's host key, who may log in, and making the server use both.
+//! The SSH server's host key, and making the server use it.
 
 use crate::{NAME, Place, base64, complain, files, sys};
 use std::fs;
@@ -116,14 +116,6 @@ pub(crate) fn write_host_key(key: &Key) -> io::Result<()> {
         files::write(Path::new(&format!("{OPENSSH_KEY}.pub")), key.public_line().as_bytes(), 0o644)?;
     }
     Ok(())
-}
-
-/// Lets exactly the owners of these keys log in as the administrator.
-pub(crate) fn authorize(keys: &[String]) -> io::Result<()> {
-    let directory = Path::new("/root/.ssh");
-    files::directory(directory, 0o700)?;
-    let lines: String = keys.iter().map(|key| format!("{}\n", key.trim())).collect();
-    files::write(&directory.join("authorized_keys"), lines.as_bytes(), 0o600)
 }
 
 /// Makes the SSH server use its new key, or ends it where [`start`] will start it anew. Returns what the

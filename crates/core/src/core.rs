@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::events::{Change, NewEvent};
+use crate::hosts::Absences;
 use crate::ids::{HostId, StorageId};
 use crate::ports::{
     Alteration, Clock, Commit, Committed, DriverError, DriverErrorKind, Hypervisor, Ids, Storage, Store,
@@ -80,6 +81,7 @@ pub struct Parts {
 pub struct Core {
     parts: Arc<Parts>,
     sealing: Arc<SealingKey>,
+    absences: Arc<Absences>,
 }
 
 impl std::fmt::Debug for Core {
@@ -122,7 +124,7 @@ impl Core {
     /// Core over these parts.
     pub fn new(parts: Parts) -> Self {
         let sealing = Arc::new(SealingKey::derived(&parts.key));
-        Self { parts: Arc::new(parts), sealing }
+        Self { parts: Arc::new(parts), sealing, absences: Arc::default() }
     }
 
     /// The database.
@@ -143,6 +145,11 @@ impl Core {
     /// Hosts that this process acts on.
     pub fn local_hosts(&self) -> &[LocalHost] {
         &self.parts.hosts
+    }
+
+    /// Hosts that have not been heard of lately.
+    pub(crate) fn absences(&self) -> &Absences {
+        &self.absences
     }
 
     pub(crate) fn ids(&self) -> &Arc<dyn Ids> {

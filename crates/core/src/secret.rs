@@ -7,8 +7,6 @@
 
 use crate::core::Core;
 use crate::error::{Error, Result};
-use crate::hosts::Cluster;
-use crate::query::Filter;
 use crate::record::Kind;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
@@ -23,9 +21,6 @@ use zeroize::Zeroizing;
 /// Begins every sealed text, and says in which way it is sealed.
 const FORM: &str = "sealed-1";
 const NONCE: usize = 24;
-/// What is sealed to find out whether a key belongs to a database.
-const PROBE: &str = "hostler";
-const PROBE_FIELD: &str = "key_check";
 
 /// A text that is never logged, stored or sent by accident, and is wiped from memory when it is dropped.
 #[derive(Clone, PartialEq, Eq)]
@@ -132,34 +127,6 @@ impl Core {
 
     pub(crate) fn unseal(&self, place: Place, sealed: &Sealed) -> Result<Secret> {
         self.sealing().open(place, sealed)
-    }
-
-    /// Whether the key belongs to the database; a database without a mark gets this key's. To be asked before anything
-    /// else is done.
-    ///
-    /// # Errors
-    /// Conflict `wrong_key` when it does not; those of the store.
-    pub async fn key_check(&self) -> Result<()> {
-        let clusters: Vec<Cluster> = self.all(Filter::All).await?;
-        let Some(mut cluster) = clusters.into_iter().min_by_key(|cluster| cluster.number) else {
-            return Ok(());
-        };
-        let place = Place { kind: Kind::Cluster, record: cluster.id.0, field: PROBE_FIELD };
-        match &cluster.key_check {
-            Some(mark) => self.unseal(place, mark).map(drop).map_err(|_| {
-                Error::conflict(
-                    "wrong_key",
-                    "the key does not belong to this database: it was sealed under another",
-                )
-            }),
-            None => {
-                cluster.key_check = Some(self.seal(place, &Secret::new(PROBE))?);
-                let mut changes = self.changes();
-                changes.update(&cluster)?;
-                self.commit(changes).await?;
-                Ok(())
-            }
-        }
     }
 }
 

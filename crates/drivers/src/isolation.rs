@@ -9,8 +9,9 @@ use crate::directory::{Directory, PRIVATE_DIRECTORY};
 use crate::durable::make_private_directory;
 use crate::layout::Layout;
 use crate::spawn::User;
-use hostler_core::ids::MachineId;
+use hostler_core::ids::{MachineId, VolumeId};
 use hostler_core::ports::DiskSpec;
+use hostler_core::templates::ImageFormat;
 use rustix::thread::CapabilitySet;
 use std::collections::BTreeSet;
 use std::fs::Permissions;
@@ -172,6 +173,33 @@ impl Isolation {
         machines.give(&name, Some(uid), Some(range.first))?;
         machines.sync()?;
         Ok(uid)
+    }
+
+    /// Gives a volume to a machine that runs, if that has a user of its own.
+    pub(crate) fn lend(&self, layout: &Layout, id: MachineId, disk: &DiskSpec) -> io::Result<()> {
+        let Some(range) = self.range else { return Ok(()) };
+        let owner = Directory::open(&layout.machines())?.metadata(id.to_string())?.uid();
+        if range.contains(owner) { give_volume(layout, disk, owner, range.first) } else { Ok(()) }
+    }
+
+    /// Lets all machines read what has come to images and media since they were started.
+    pub(crate) fn share(&self, layout: &Layout) -> io::Result<()> {
+        self.range.map_or(Ok(()), |range| open_ways(layout, range.first))
+    }
+
+    /// Takes a volume back from the machine that had it.
+    pub(crate) fn recall(&self, layout: &Layout, volume: VolumeId) -> io::Result<()> {
+        if self.range.is_none() {
+            return Ok(());
+        }
+        let volumes = Directory::open(&layout.volumes())?;
+        for format in [ImageFormat::Qcow2, ImageFormat::Raw] {
+            let path = layout.volume(volume, format);
+            if let Some(name) = path.file_name().and_then(|name| name.to_str()) {
+                take_back(&volumes, name)?;
+            }
+        }
+        Ok(())
     }
 
     /// Takes back every volume that a machine still owns. To be called before its directory goes.

@@ -11,6 +11,7 @@ mod chance;
 mod config;
 mod faults;
 pub mod memory;
+pub mod postgres;
 mod world;
 
 pub use config::{FaultConfig, FaultKind, SimConfig};

@@ -49,6 +49,7 @@ impl DriverFactory for SimDrivers {
             SimHypervisor::open(installation.host, data_dir, &sim, faults.clone()).map_err(failed)?;
         let storage =
             SimStorage::open(installation.storage, data_dir, &sim, faults.clone()).map_err(failed)?;
+        let hypervisor = hypervisor.with_storage(&storage);
         let switch = Arc::new(SimSwitch::new(installation.host, faults));
         Ok(LocalHost { hypervisor: Arc::new(hypervisor), storage: Arc::new(storage), switch })
     }

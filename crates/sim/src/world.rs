@@ -7,12 +7,14 @@ use hostler_core::Core;
 use hostler_core::access::Caller;
 use hostler_core::core::ListAsk;
 use hostler_core::core::{LocalHost, Parts, Settings};
-use hostler_core::hosts::{FirstStart, bootstrap};
+use hostler_core::hosts::{Arrival, FirstStart, Key, Presence, arrive, fingerprint};
+use hostler_core::ids::{HostId, StorageId};
 use hostler_core::machines::{Life, MachineAsk, Observed};
 use hostler_core::ports::{
-    Claim, Claimed, Hypervisor, ImageSource, Progress, Storage, StorageItem, Store, StoreError,
+    Claim, Claimed, Hypervisor, Ids, ImageSource, Progress, Storage, StorageItem, Store, StoreError,
 };
 use hostler_core::record::{Kind, Record};
+use hostler_core::snapshots::{Snapshot, SnapshotState};
 use hostler_core::tasks::{Runner, Task, TaskState};
 use hostler_core::templates::TemplateAsk;
 use hostler_store::SqliteStore;
@@ -48,11 +50,14 @@ pub struct World {
     pub faults: Faults,
     /// The first administrator.
     pub admin: Caller,
+    /// Says that this process lives, when a test has it do so.
+    pub presence: Presence,
     runner: Runner,
     store: Arc<SqliteStore>,
 }
 
 const WORKER: &str = "test";
+const KEY: [u8; 32] = [7; 32];
 
 impl World {
     /// A fresh world in which nothing takes time.
@@ -63,17 +68,13 @@ impl World {
         let store = Arc::new(SqliteStore::temporary().await?);
         let clock = Arc::new(TestClock::new());
         let ids = Arc::new(SeededIds::new(1));
-        let first = || {
-            Ok(FirstStart {
-                host_name: "test".into(),
-                email: "admin@localhost".into(),
-                password: "none".into(),
-            })
-        };
-        let found = bootstrap(store.as_ref(), clock.as_ref(), ids.as_ref(), first).await?;
+        let first = || Ok(FirstStart { email: "admin@localhost".into(), password: "none".into() });
+        let arrival = Self::arrival(ids.as_ref(), "test");
+        let found = arrive(store.as_ref(), clock.as_ref(), ids.as_ref(), &arrival, first).await?;
         let (config, faults) = (SimConfig::instant(), Faults::none());
         let hypervisor = SimHypervisor::in_memory(found.host, &config, faults.clone());
         let storage = SimStorage::in_memory(found.storage, &config, faults.clone());
+        let hypervisor = hypervisor.with_storage(&storage);
         let switch = SimSwitch::new(found.host, faults.clone());
         let host = LocalHost {
             hypervisor: Arc::new(hypervisor.clone()),
@@ -85,12 +86,26 @@ impl World {
             clock: clock.clone(),
             ids,
             hosts: vec![host],
-            key: [7; 32],
+            key: KEY,
             settings: Settings::default(),
         });
+        let presence = Presence::new(core.clone(), arrival.process);
         let admin = core.local_administrator().await?;
         let runner = Runner::new(core.clone());
-        Ok(Self { core, clock, hypervisor, storage, switch, faults, admin, runner, store })
+        Ok(Self { core, clock, hypervisor, storage, switch, faults, admin, presence, runner, store })
+    }
+
+    /// A process that comes with a data directory of its own.
+    pub fn arrival(ids: &dyn Ids, host_name: &str) -> Arrival {
+        Arrival {
+            host: HostId(ids.uuid()),
+            storage: StorageId(ids.uuid()),
+            process: ids.uuid(),
+            host_name: host_name.into(),
+            same_place: true,
+            key: Key { fingerprint: fingerprint(&KEY), replaced: false },
+            door: None,
+        }
     }
 
     /// A world with a template named `micro`.
@@ -101,11 +116,12 @@ impl World {
         let world = Self::new().await?;
         let ask = TemplateAsk {
             name: "micro".into(),
-            source: ImageSource::Recipe { recipe: "micro".into() },
+            source: ImageSource::Recipe { recipe: "micro".into(), mirror: None },
             description: String::new(),
             vcpus: 1,
             memory_mib: 128,
             disk_mib: 0,
+            storage: None,
         };
         world.core.template_make(&world.admin, &ask, None).await?;
         world.run_tasks(Mode::Plain).await?;
@@ -233,7 +249,17 @@ impl World {
         known
             .extend(templates.iter().filter(|one| one.image.is_some()).map(|one| StorageItem::Image(one.id)));
         ensure!(items == known, "files {items:?} are not those of the records {known:?}");
+        let snapshots = self.core.snapshot_list(&self.admin, ListAsk { limit: 1000, ..ListAsk::default() });
+        let snapshots = snapshots.await?.items;
+        for snapshot in &snapshots {
+            ensure!(snapshot.task.is_none(), "snapshot {} is still held", snapshot.name);
+            ensure!(snapshot.state == SnapshotState::Present, "snapshot {}: {snapshot:?}", snapshot.name);
+        }
         for volume in &volumes {
+            let has = |snapshot: &&Snapshot| snapshot.volumes.iter().any(|kept| kept.volume == volume.id);
+            let known = snapshots.iter().filter(has).map(|snapshot| snapshot.id).collect();
+            let kept = self.storage.snapshots(volume.id);
+            ensure!(kept == known, "volume {} has the snapshots {kept:?}, not {known:?}", volume.name);
             ensure!(volume.task.is_none(), "volume {} is still held", volume.name);
             let owner = volume.machine.and_then(|id| machines.iter().find(|machine| machine.id == id));
             ensure!(

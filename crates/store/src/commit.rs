@@ -4,18 +4,21 @@
 //! Each change of a record is one [`Part`]: one to a few statements with one block of parameters. Parts are joined
 //! to texts of several statements that reach the database in one go, because each trip to the connection's thread
 //! costs as much as a statement. Commits of the same shape share their text, and with it the prepared statements.
+//!
+//! PostgreSQL prepares one statement at a time, so there each part is one statement and goes by itself; and it has
+//! no rowid, so its events get their `seq` together when a batch ends, and are no parts.
 
 use crate::schema::{self, Write};
-use crate::sql::{Draft, Sql};
+use crate::sql::{Draft, Engine, Sql};
 use hostler_core::events::NewEvent;
 use hostler_core::ids::TaskId;
-use hostler_core::ports::{Alteration, Commit, Fence, Stamp, StoreError};
+use hostler_core::ports::{Alteration, Commit, Committed, Fence, Stamp, StoreError};
 use hostler_core::record::{Document, Kind, Value};
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock, RwLock};
 use uuid::Uuid;
 
-/// At most this many parts go in one text: it bounds the parameters and the number of shapes.
+/// At most this many parts go in one text for SQLite: it bounds the parameters and the number of shapes.
 const PARTS: usize = 16;
 /// Shapes kept; commits of the program have some dozens.
 const SHAPES: usize = 512;
@@ -111,7 +114,7 @@ impl Plan {
     ///
     /// # Errors
     /// Failed, when a record's columns are not those of its table.
-    pub(crate) fn new(commit: Commit) -> Result<Self, StoreError> {
+    pub(crate) fn new(engine: Engine, commit: Commit) -> Result<Self, StoreError> {
         let mut drafts = Vec::with_capacity(commit.alterations.len() + commit.events.len() + 2);
         drafts.extend(commit.fence.map(fence));
         drafts.extend(commit.unchanged.into_iter().map(unchanged));
@@ -123,13 +126,74 @@ impl Plan {
             });
         }
         drafts.extend(commit.cancel.map(cancel));
-        drafts.extend(commit.events.iter().enumerate().map(|(place, event)| tell(place, event)));
-        Ok(Self { steps: steps(drafts), events: commit.events })
+        if engine == Engine::Sqlite {
+            drafts.extend(commit.events.iter().enumerate().map(|(place, event)| tell(place, event)));
+        }
+        for event in &commit.events {
+            schema::refuse_nul(event.kind, &event.body)?;
+        }
+        Ok(Self { steps: steps(engine, drafts), events: commit.events })
+    }
+
+    /// Whether there is nothing to do.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.steps.is_empty() && self.events.is_empty()
     }
 }
 
+/// What one statement did.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Outcome {
+    /// The first column of its first row.
+    pub(crate) answer: Option<i64>,
+    /// How many rows it changed.
+    pub(crate) changed: u64,
+    /// SQLite: the rowid of what was inserted last, by it or before it.
+    pub(crate) inserted: i64,
+}
+
+/// What the results of one part mean.
+///
+/// # Errors
+/// What the commit is refused with.
+pub(crate) fn read(
+    part: Part,
+    about: About,
+    results: &[Outcome],
+    committed: &mut Committed,
+    seqs: &mut [i64],
+) -> Result<(), StoreError> {
+    let changed = results.first().map_or(0, |result| result.changed);
+    let answer = results.iter().find_map(|result| result.answer);
+    match about {
+        About::Lease(task) => {
+            committed.cancel_requested = answer.ok_or(StoreError::Fenced(task))? == 1;
+        }
+        About::Unchanged(kind, id) => {
+            answer.ok_or(StoreError::Stale { kind, id })?;
+        }
+        About::Cancel(task) if changed == 0 => {
+            return Err(StoreError::Stale { kind: Kind::Task, id: task.0 });
+        }
+        About::Cancel(_) => {}
+        About::Record(kind, id, stamp) => {
+            if matches!(part, Part::Update(_) | Part::Delete(_)) && changed == 0 {
+                return Err(StoreError::Stale { kind, id });
+            }
+            committed.stamps.push(Stamp { number: answer.unwrap_or(stamp.number), rev: stamp.rev });
+        }
+        About::Event(place) => {
+            // The table's key is its rowid. RETURNING would say the same at the price of a row.
+            if let (Some(seq), Some(result)) = (seqs.get_mut(place), results.first()) {
+                *seq = result.inserted;
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Shapes by their parts.
-type Shapes = HashMap<Box<[Part]>, Arc<Shape>>;
+type Shapes = HashMap<(Engine, Box<[Part]>), Arc<Shape>>;
 
 /// A part with its values.
 type Drafted = (Part, About, Vec<Value>);
@@ -149,6 +213,7 @@ fn cancel(task: TaskId) -> Drafted {
 
 fn insert(document: Document) -> Result<Drafted, StoreError> {
     let Document { kind, id, number, body, columns, .. } = document;
+    schema::refuse_nul(kind, &body)?;
     let mut values = vec![Value::Id(id), Value::Text(body)];
     let part = if number == 0 {
         Part::InsertNext(kind)
@@ -162,6 +227,7 @@ fn insert(document: Document) -> Result<Drafted, StoreError> {
 
 fn update(document: Document) -> Result<Drafted, StoreError> {
     let Document { kind, id, number, rev, body, columns } = document;
+    schema::refuse_nul(kind, &body)?;
     let mut values = vec![Value::Id(id), Value::Text(body), Value::Int(rev)];
     values.extend(schema::values(kind, columns)?);
     Ok((Part::Update(kind), About::Record(kind, id, Stamp { number, rev: rev + 1 }), values))
@@ -184,34 +250,39 @@ fn tell(place: usize, event: &NewEvent) -> Drafted {
     (Part::Event, About::Event(place), values)
 }
 
-fn steps(drafts: Vec<Drafted>) -> Vec<Step> {
-    let mut steps = Vec::with_capacity(drafts.len() / PARTS + 1);
+fn steps(engine: Engine, drafts: Vec<Drafted>) -> Vec<Step> {
+    let most = match engine {
+        Engine::Sqlite => PARTS,
+        Engine::Postgres => 1,
+    };
+    let mut steps = Vec::with_capacity(drafts.len() / most + 1);
     let mut drafts = drafts.into_iter().peekable();
     while drafts.peek().is_some() {
         let mut parts = Vec::with_capacity(PARTS);
         let mut values = Vec::with_capacity(64);
-        for (part, about, more) in drafts.by_ref().take(PARTS) {
+        for (part, about, more) in drafts.by_ref().take(most) {
             parts.push((part, about));
             values.extend(more);
         }
         let key: Vec<Part> = parts.iter().map(|(part, _)| *part).collect();
-        steps.push(Step { shape: shape(&key), parts, values });
+        steps.push(Step { shape: shape(engine, key.into()), parts, values });
     }
     steps
 }
 
 /// The texts for these parts, written once.
-fn shape(parts: &[Part]) -> Arc<Shape> {
+fn shape(engine: Engine, parts: Box<[Part]>) -> Arc<Shape> {
     static KNOWN: OnceLock<RwLock<Shapes>> = OnceLock::new();
     let known = KNOWN.get_or_init(RwLock::default);
     // A poisoned lock still guards a whole map: entries are only ever added complete, or all dropped.
-    let found = known.read().unwrap_or_else(std::sync::PoisonError::into_inner).get(parts).cloned();
+    let key = (engine, parts);
+    let found = known.read().unwrap_or_else(std::sync::PoisonError::into_inner).get(&key).cloned();
     found.unwrap_or_else(|| {
         let write = |prefix: &'static str| {
             let mut draft = Draft::new(prefix);
             let mut first = 1;
-            for part in parts {
-                first += part.write(&mut draft, first);
+            for part in &key.1 {
+                first += part.write(engine, &mut draft, first);
             }
             draft.text()
         };
@@ -224,13 +295,13 @@ fn shape(parts: &[Part]) -> Arc<Shape> {
         if known.len() >= SHAPES {
             known.clear();
         }
-        known.insert(parts.into(), Arc::clone(&shape));
+        known.insert(key, Arc::clone(&shape));
         shape
     })
 }
 
 impl Part {
-    /// How many statements it is.
+    /// How many statements it is for SQLite.
     pub(crate) fn statements(self) -> usize {
         match self {
             Self::Hold
@@ -245,7 +316,7 @@ impl Part {
     }
 
     /// Writes the statements with parameters from `first` on; answers how many parameters there are.
-    fn write(self, draft: &mut Draft, first: usize) -> usize {
+    fn write(self, engine: Engine, draft: &mut Draft, first: usize) -> usize {
         const HELD: &str = " AND lease_owner IS NOT NULL";
         match self {
             Self::Hold => {
@@ -269,20 +340,37 @@ impl Part {
                 draft.push("UPDATE task SET cancel = 1, due = 0 WHERE id = ").parameter(first).push("; ");
                 1
             }
+            Self::InsertNext(kind) if engine == Engine::Postgres => {
+                draft.push("WITH taken AS (");
+                count_up(draft, kind);
+                draft.push(" RETURNING next - 1 AS number) ");
+                let used = write_insert(draft, kind, first, Number::Taken);
+                draft.push(" RETURNING number; ");
+                used
+            }
+            Self::InsertKept(kind) if engine == Engine::Postgres => {
+                draft.push("WITH passed AS (");
+                count_past(draft, kind, first + 2);
+                draft.push(") ");
+                let used = write_insert(draft, kind, first, Number::Brought);
+                draft.push("; ");
+                used
+            }
             Self::InsertNext(kind) => {
                 count_up(draft, kind);
                 draft.push("; ");
-                let used = write_insert(draft, kind, first, false);
+                let used = write_insert(draft, kind, first, Number::Counted);
                 draft.push(" RETURNING number; ");
                 used
             }
             Self::InsertKept(kind) => {
-                let used = write_insert(draft, kind, first, true);
-                let number = first + 2;
-                draft.push("; UPDATE counter SET next = ").parameter(number).push(" + 1 WHERE kind = '");
-                draft.table(kind).push("' AND next <= ").parameter(number).push("; ");
+                let used = write_insert(draft, kind, first, Number::Brought);
+                draft.push("; ");
+                count_past(draft, kind, first + 2);
+                draft.push("; ");
                 used
             }
+            Self::Update(kind) if engine == Engine::Postgres => write_whole_update(draft, kind, first),
             Self::Update(kind) => write_update(draft, kind, first),
             Self::Delete(kind) => {
                 draft.push("DELETE FROM ").table(kind).push(" WHERE id = ").parameter(first);
@@ -304,22 +392,56 @@ fn count_up(draft: &mut Draft, kind: Kind) {
     draft.push("UPDATE counter SET next = next + 1 WHERE kind = '").table(kind).push("'");
 }
 
-fn write_insert(draft: &mut Draft, kind: Kind, first: usize, kept: bool) -> usize {
+/// Lets the counter pass a number that was brought.
+fn count_past(draft: &mut Draft, kind: Kind, number: usize) {
+    draft.push("UPDATE counter SET next = ").parameter(number).push(" + 1 WHERE kind = '");
+    draft.table(kind).push("' AND next <= ").parameter(number);
+}
+
+/// Where a new record's number comes from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Number {
+    /// The third parameter.
+    Brought,
+    /// The counter, which the statement before has moved.
+    Counted,
+    /// The counter, which this statement moves as `taken`.
+    Taken,
+}
+
+fn write_insert(draft: &mut Draft, kind: Kind, first: usize, number: Number) -> usize {
     let columns = schema::columns(kind);
-    let leading = if kept { 3 } else { 2 };
+    let leading = if number == Number::Brought { 3 } else { 2 };
     draft.push("INSERT INTO ").table(kind).push(" (id, body, number, rev");
     for column in columns {
         draft.push(", ").column(*column);
     }
-    draft.push(") VALUES (");
+    draft.push(if number == Number::Taken { ") SELECT " } else { ") VALUES (" });
     parameters(draft, first, leading);
-    if !kept {
-        draft.push(", (SELECT next - 1 FROM counter WHERE kind = '").table(kind).push("')");
+    match number {
+        Number::Brought => {}
+        Number::Counted => {
+            draft.push(", (SELECT next - 1 FROM counter WHERE kind = '").table(kind).push("')");
+        }
+        Number::Taken => {
+            draft.push(", taken.number");
+        }
     }
     draft.push(", 1, ");
     parameters(draft, first + leading, columns.len());
-    draft.push(")");
+    draft.push(if number == Number::Taken { " FROM taken" } else { ")" });
     leading + columns.len()
+}
+
+/// All columns at once: PostgreSQL looks itself which of them have changed, and leaves the indexes alone if none has.
+fn write_whole_update(draft: &mut Draft, kind: Kind, first: usize) -> usize {
+    let columns = schema::columns(kind);
+    draft.push("UPDATE ").table(kind).push(" SET rev = rev + 1, body = ").parameter(first + 1);
+    for (column, number) in columns.iter().zip(first + 3..) {
+        draft.push(", ").column(*column).push(" = ").parameter(number);
+    }
+    draft.push(" WHERE id = ").parameter(first).push(" AND rev = ").parameter(first + 2).push("; ");
+    3 + columns.len()
 }
 
 fn write_update(draft: &mut Draft, kind: Kind, first: usize) -> usize {

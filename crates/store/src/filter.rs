@@ -66,7 +66,7 @@ fn after(draft: &mut Draft, order: Column, descending: bool, cursor: Cursor) -> 
         draft.push(if descending { "id < " } else { "id > " }).bind(id);
         return Ok(());
     }
-    match (cursor.value, descending) {
+    match (comparable(cursor.value), descending) {
         (Value::Null, false) => {
             draft.push("(").column(order).push(" IS NOT NULL OR id > ").bind(id).push(")");
         }
@@ -129,6 +129,7 @@ fn comparison(
     holds: bool,
 ) -> Result<(), StoreError> {
     admit(column, &value)?;
+    let value = comparable(value);
     let (compare, holds) = match compare {
         Compare::Ne => (Compare::Eq, !holds),
         other => (other, holds),
@@ -200,7 +201,8 @@ fn among(draft: &mut Draft, column: Column, values: Vec<Value>, holds: bool) -> 
         admit(column, value)?;
     }
     let nothing = values.contains(&Value::Null);
-    let values: Vec<Value> = values.into_iter().filter(|value| *value != Value::Null).collect();
+    let values: Vec<Value> =
+        values.into_iter().filter(|value| *value != Value::Null).map(comparable).collect();
     if values.is_empty() {
         return if nothing {
             equality(draft, column, Value::Null, holds)
@@ -241,6 +243,15 @@ fn truth(holds: bool) -> &'static str {
 
 fn admit(column: Column, value: &Value) -> Result<(), StoreError> {
     if column.admits(value) { Ok(()) } else { Err(mismatch(column, value)) }
+}
+
+/// The value as it can be compared. No text that is kept has a NUL in it, and PostgreSQL takes none: the control
+/// character after it is in no name either and sorts where it would.
+fn comparable(value: Value) -> Value {
+    match value {
+        Value::Text(text) if text.contains('\0') => Value::Text(text.replace('\0', "\u{1}")),
+        other => other,
+    }
 }
 
 fn mismatch(column: Column, value: &Value) -> StoreError {

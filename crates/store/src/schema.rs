@@ -240,6 +240,9 @@ pub(crate) fn values(kind: Kind, mut given: Vec<(&'static str, Value)>) -> Resul
             )));
         };
         let value = std::mem::replace(value, Value::Null);
+        if let Value::Text(text) = &value {
+            refuse_nul(kind, text)?;
+        }
         if !column.admits(&value) || (value == Value::Null && !column.nullable) {
             return Err(StoreError::Failed(format!(
                 "{} cannot keep {value:?} as {}",
@@ -253,6 +256,17 @@ pub(crate) fn values(kind: Kind, mut given: Vec<(&'static str, Value)>) -> Resul
         Some((name, _)) => Err(unknown(kind, name)),
         None => Ok(values),
     }
+}
+
+/// PostgreSQL's text cannot hold NUL, so nobody's does.
+///
+/// # Errors
+/// Failed, when there is one: a mistake in core, which lets no such name in, and JSON has another way to write it.
+pub(crate) fn refuse_nul(kind: Kind, text: &str) -> Result<(), StoreError> {
+    if text.contains('\0') {
+        return Err(StoreError::Failed(format!("text of a {} has a NUL in it", kind.word())));
+    }
+    Ok(())
 }
 
 fn unknown(kind: Kind, name: &str) -> StoreError {

@@ -9,6 +9,15 @@ use sqlx::{AssertSqlSafe, SqlSafeStr, SqlStr};
 use std::fmt::Write;
 use std::sync::Arc;
 
+/// Which database a text is for, where they differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Engine {
+    /// The one that is compiled in.
+    Sqlite,
+    /// A server.
+    Postgres,
+}
+
 /// The text of one statement, or of several.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Sql(Arc<str>);

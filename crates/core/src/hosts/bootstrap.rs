@@ -1,85 +1,48 @@
-//! What a fresh installation begins with: one cluster, this host in it, one storage, one network, one administrator.
+//! What a fresh installation begins with: one cluster, one host in it, one storage, one network, one administrator.
 
+use super::join::Arrival;
 use super::{Cluster, Host};
 use crate::access::{Account, Role};
 use crate::error::Result;
 use crate::events::{Change, NewEvent};
-use crate::ids::{AccountId, ClusterId, HostId, NetworkId, StorageId};
+use crate::ids::{AccountId, ClusterId, NetworkId};
 use crate::networks::{Network, NetworkKind};
-use crate::ports::{Alteration, Clock, Commit, Ids, Store};
-use crate::query::{Filter, Select};
-use crate::record::{Kind, Record};
+use crate::ports::{Alteration, Commit, Ids};
+use crate::record::Record;
+use crate::time::Timestamp;
 use crate::volumes::StoragePlace;
 
 /// The first administrator's small integer, as the documents of VMmanager 6 have it.
 const FIRST_ADMINISTRATOR: i64 = 3;
+/// Name of the first storage.
+const FIRST_STORAGE: &str = "local";
 
 /// What the first start decides.
 #[derive(Clone, Debug)]
 pub struct FirstStart {
-    /// Name of this host.
-    pub host_name: String,
     /// The administrator's e-mail address.
     pub email: String,
     /// The administrator's password, hashed.
     pub password: String,
 }
 
-/// What a process needs to know of the installation before it can make its drivers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Installation {
-    /// This host.
-    pub host: HostId,
-    /// Its storage.
-    pub storage: StorageId,
-    /// Whether it was made just now.
-    pub fresh: bool,
-}
-
-/// Finds the installation, or makes it in one commit. `first` is asked only for a fresh one: hashing a password takes
-/// a while.
-///
-/// # Errors
-/// Those of the store, and of `first`.
-pub async fn bootstrap(
-    store: &dyn Store,
-    clock: &dyn Clock,
+/// The one commit that makes an installation. Names are unique, so of several at once one goes through.
+pub(super) fn installation(
+    arrival: &Arrival,
+    first: FirstStart,
     ids: &dyn Ids,
-    first: impl FnOnce() -> Result<FirstStart>,
-) -> Result<Installation> {
-    let places = store.list(Kind::Storage, Select::new(Filter::All, 1)).await?;
-    if let Some(document) = places.first() {
-        let place = StoragePlace::from_document(document)?;
-        return Ok(Installation { host: place.host, storage: place.id, fresh: false });
-    }
-    let first = first()?;
-    let now = clock.now();
+    now: Timestamp,
+) -> Result<Commit> {
     let cluster = Cluster {
         id: ClusterId(ids.uuid()),
         number: 0,
         rev: 0,
         name: "default".into(),
-        key_check: None,
+        key: Some(arrival.key.fingerprint.clone()),
         created_at: now,
     };
-    let host = Host {
-        id: HostId(ids.uuid()),
-        number: 0,
-        rev: 0,
-        name: first.host_name,
-        cluster: cluster.id,
-        facts: None,
-        seen_at: None,
-        created_at: now,
-    };
-    let storage = StoragePlace {
-        id: StorageId(ids.uuid()),
-        number: 0,
-        rev: 0,
-        name: "local".into(),
-        host: host.id,
-        created_at: now,
-    };
+    let host = host(arrival, arrival.host_name.clone(), cluster.id, now);
+    let storage = storage(arrival, FIRST_STORAGE.into(), now);
     let network = Network {
         id: NetworkId(ids.uuid()),
         number: 0,
@@ -112,6 +75,43 @@ pub async fn bootstrap(
         Alteration::Insert(administrator.document()?),
     ];
     let events = NewEvent::about(&host, Change::Created, now).into_iter().collect();
-    store.commit(Commit { alterations, events, ..Commit::default() }).await?;
-    Ok(Installation { host: host.id, storage: storage.id, fresh: true })
+    Ok(Commit { alterations, events, ..Commit::default() })
+}
+
+/// The commit by which a further host joins a cluster. `suffix` makes its name another one than that of a host with
+/// the same name.
+pub(super) fn further_host(
+    arrival: &Arrival,
+    cluster: &Cluster,
+    suffix: u32,
+    now: Timestamp,
+) -> Result<Commit> {
+    let name = match suffix {
+        0 | 1 => arrival.host_name.clone(),
+        more => format!("{}-{more}", arrival.host_name),
+    };
+    let storage = storage(arrival, format!("{FIRST_STORAGE}-{name}"), now);
+    let host = host(arrival, name, cluster.id, now);
+    let alterations = vec![Alteration::Insert(host.document()?), Alteration::Insert(storage.document()?)];
+    let events = NewEvent::about(&host, Change::Created, now).into_iter().collect();
+    Ok(Commit { alterations, events, ..Commit::default() })
+}
+
+fn host(arrival: &Arrival, name: String, cluster: ClusterId, now: Timestamp) -> Host {
+    Host {
+        id: arrival.host,
+        number: 0,
+        rev: 0,
+        name,
+        cluster,
+        facts: None,
+        seen_at: Some(now),
+        process: Some(arrival.process),
+        door: arrival.door.clone(),
+        created_at: now,
+    }
+}
+
+fn storage(arrival: &Arrival, name: String, now: Timestamp) -> StoragePlace {
+    StoragePlace { id: arrival.storage, number: 0, rev: 0, name, host: arrival.host, created_at: now }
 }

@@ -53,7 +53,6 @@ impl Core {
                 return Ok(host);
             }
             host.facts = Some(facts.clone());
-            host.seen_at = Some(self.now());
             let mut changes = self.changes();
             changes.update(&host)?;
             match self.commit(changes).await {

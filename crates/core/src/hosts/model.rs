@@ -3,9 +3,9 @@
 use crate::ids::{ClusterId, HostId};
 use crate::ports::HostFacts;
 use crate::record::{Kind, Record, Value, stamped};
-use crate::secret::Sealed;
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 /// Hosts that share networks and storages.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -20,9 +20,9 @@ pub struct Cluster {
     pub rev: i64,
     /// Unique name.
     pub name: String,
-    /// Sealed under the installation's key, so that a wrong key is known at once.
+    /// Fingerprint of the key that all processes share, kept by the first cluster.
     #[serde(default)]
-    pub key_check: Option<Sealed>,
+    pub key: Option<String>,
     /// When it was added.
     pub created_at: Timestamp,
 }
@@ -53,8 +53,15 @@ pub struct Host {
     pub cluster: ClusterId,
     /// What is known of it; none until it was first looked at.
     pub facts: Option<HostFacts>,
-    /// When that was learnt.
+    /// When its process last said that it lives; renewed every few seconds.
     pub seen_at: Option<Timestamp>,
+    /// The start of a process that serves it now, or did last. Whoever finds another one here than its own has lost
+    /// the host.
+    #[serde(default)]
+    pub process: Option<Uuid>,
+    /// Where that process listens, as a URL.
+    #[serde(default)]
+    pub door: Option<String>,
     /// When it was added.
     pub created_at: Timestamp,
 }

@@ -3,9 +3,9 @@
 
 use super::Machine;
 use crate::error::Error;
-use crate::ids::MachineId;
+use crate::ids::{MachineId, SnapshotId};
 use crate::machines::Observed;
-use crate::ports::{DriverErrorKind, Sighting};
+use crate::ports::{DriverErrorKind, MachineSpec, Sighting};
 use crate::tasks::{StepContext, StepError};
 use crate::time::Timestamp;
 use std::time::Duration;
@@ -13,18 +13,21 @@ use std::time::Duration;
 /// One look for the agent; the step repeats until its deadline, so that cancelling is honoured in between.
 const LOOK: Duration = Duration::from_secs(5);
 /// Between two looks: a hypervisor that says at once that there is no answer shall not keep us spinning.
-pub(super) const LOOK_PAUSE: Duration = Duration::from_millis(100);
+pub(crate) const LOOK_PAUSE: Duration = Duration::from_millis(100);
 
-/// Starts the machine and answers its record with what was seen. Not committed yet.
-pub(super) async fn start(
+/// Starts the machine and answers its record with what was seen. Not committed yet. With a snapshot that has memory
+/// the guest runs on from there instead of booting.
+pub(crate) async fn start(
     context: &StepContext<'_>,
     id: MachineId,
     generation: u64,
+    snapshot: Option<SnapshotId>,
 ) -> Result<Machine, StepError> {
     let core = context.core;
     let mut machine: Machine = core.get(id.0).await?;
     let (_, image) = core.image_of(&machine).await?;
     let spec = core.spec(&machine, &image, generation).await?;
+    let spec = MachineSpec { snapshot, ..spec };
     context.progress.report(0.0, "starting");
     let sighting = core.host(machine.host)?.hypervisor.start(&spec).await?;
     machine.saw(&sighting, core.now());
@@ -33,7 +36,7 @@ pub(super) async fn start(
 }
 
 /// What became of waiting for the agent.
-pub(super) enum Arrival {
+pub(crate) enum Arrival {
     /// It answered and has taken its identity, or the image has none.
     Ready(Machine),
     /// Not yet.
@@ -43,7 +46,7 @@ pub(super) enum Arrival {
 }
 
 /// Looks for the agent once and gives it the machine's identity.
-pub(super) async fn arrive(
+pub(crate) async fn arrive(
     context: &StepContext<'_>,
     id: MachineId,
     deadline: Timestamp,

@@ -333,7 +333,8 @@ impl Core {
     /// Runs a command inside the guest, through its agent, and waits for its end.
     ///
     /// # Errors
-    /// Not found; invalid; conflict when the machine is not on; unavailable when the agent does not answer.
+    /// Not found; invalid; conflict when the machine is not on, or `other_host`; unavailable when the agent does not
+    /// answer.
     pub async fn machine_run(
         &self,
         caller: &Caller,
@@ -356,10 +357,11 @@ impl Core {
     /// The last `bytes` of what the machine wrote to its serial console.
     ///
     /// # Errors
-    /// Not found.
+    /// Not found; conflict `other_host`.
     pub async fn machine_console_log(&self, caller: &Caller, key: &str, bytes: u64) -> Result<Vec<u8>> {
         let machine = self.machine_get(caller, key).await?;
-        match self.host(machine.host)?.hypervisor.console_log(machine.id, bytes.min(1 << 20)).await {
+        let local = self.host_here(machine.host, &format!("machine {}", machine.name)).await?;
+        match local.hypervisor.console_log(machine.id, bytes.min(1 << 20)).await {
             Err(error) if error.kind == DriverErrorKind::Gone => Ok(Vec::new()),
             other => Ok(other?),
         }
@@ -368,7 +370,7 @@ impl Core {
     /// A connection to one of the machine's consoles.
     ///
     /// # Errors
-    /// Not found; conflict when the machine is not on.
+    /// Not found; conflict when the machine is not on, or `other_host`.
     pub async fn machine_console(
         &self,
         caller: &Caller,
@@ -379,8 +381,10 @@ impl Core {
         Ok(self.host(machine.host)?.hypervisor.console(machine.id, which).await?)
     }
 
+    /// A machine that is on, on a host of this process.
     async fn machine_running(&self, caller: &Caller, key: &str) -> Result<Machine> {
         let machine = self.machine_get(caller, key).await?;
+        self.host_here(machine.host, &format!("machine {}", machine.name)).await?;
         if machine.observed.power != Observed::On {
             let text = format!("machine {} is {}", machine.name, machine.observed.power.word());
             return Err(Error::conflict("wrong_state", text).hint("start it first"));

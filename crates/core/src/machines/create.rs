@@ -65,7 +65,7 @@ impl Create {
     }
 
     async fn start(&mut self, context: &StepContext<'_>) -> Result<Step, StepError> {
-        let machine = boot::start(context, self.machine, 1).await?;
+        let machine = boot::start(context, self.machine, 1, None).await?;
         let mut changes = context.core.changes();
         changes.update(&machine)?;
         self.stage = Stage::Agent;
@@ -153,6 +153,9 @@ pub(super) async fn gone(
             volume.machine = None;
             changes.update(&volume)?;
         }
+    }
+    for snapshot in core.snapshots_of(&machine).await? {
+        changes.delete(&snapshot);
     }
     for address in core.all::<Address>(Filter::eq("machine", machine.id.0)).await? {
         changes.delete(&address);

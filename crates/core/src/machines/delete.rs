@@ -5,6 +5,7 @@ use super::create::gone;
 use crate::core::Changes;
 use crate::error::Result;
 use crate::ids::MachineId;
+use crate::snapshots::erase_from;
 use crate::tasks::{Outcome, Step, StepContext, StepError, Work};
 use serde::{Deserialize, Serialize};
 
@@ -68,8 +69,15 @@ impl Work for Delete {
             }
             Stage::Volumes => {
                 let volumes = core.volumes_of(&machine).await?;
-                for volume in volumes.iter().filter(|volume| volume.with_machine) {
+                let (own, others): (Vec<_>, Vec<_>) = volumes.iter().partition(|volume| volume.with_machine);
+                for volume in own {
                     core.storage(volume.storage)?.storage.volume_remove(volume.id).await?;
+                }
+                // What stays shall not keep a past that nobody can go back to.
+                for snapshot in core.snapshots_of(&machine).await? {
+                    for volume in others.iter().filter(|volume| snapshot.has(volume.id)) {
+                        erase_from(core, volume, &snapshot).await?;
+                    }
                 }
                 let changes = gone(core, machine, volumes, None).await?;
                 Ok(Step { outcome: Outcome::Done, changes, progress: 1.0 })

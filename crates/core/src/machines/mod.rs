@@ -14,7 +14,7 @@
 //! touch a held machine at all. A task takes hold in the commit that creates it and lets go in the commit that
 //! ends it, so a machine can never be held by nobody.
 
-mod boot;
+pub(crate) mod boot;
 mod commands;
 pub(crate) mod create;
 pub(crate) mod delete;

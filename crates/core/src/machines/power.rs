@@ -197,7 +197,7 @@ impl PowerWork {
     }
 
     async fn start(&mut self, context: &StepContext<'_>) -> Result<Step, StepError> {
-        let machine = boot::start(context, self.machine, self.generation).await?;
+        let machine = boot::start(context, self.machine, self.generation, None).await?;
         let mut changes = context.core.changes();
         changes.update(&machine)?;
         self.await_agent(context);

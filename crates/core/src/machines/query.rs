@@ -11,6 +11,8 @@ impl Core {
     /// One machine, by any of its three names. A host name finds the machine that has it now; removed machines are
     /// found by id and number only.
     ///
+    /// A machine whose host is absent is shown as `unknown` with that reason, whatever its record says.
+    ///
     /// # Errors
     /// Not found, also when it is somebody else's.
     pub async fn machine_get(&self, caller: &Caller, key: &str) -> Result<Machine> {
@@ -25,12 +27,15 @@ impl Core {
         };
         let machine = found.ok_or_else(missing)?;
         caller.may_use(machine.owner, "machine", key)?;
-        Ok(machine)
+        Ok(self.shown_machine(machine))
     }
 
-    /// The caller's machines; an administrator sees everybody's. Removed ones only when the filter names `life`.
+    /// The caller's machines; an administrator sees everybody's. Removed ones only when the filter names `life`. A
+    /// filter by `observed` means what was seen last, also on an absent host.
     pub async fn machine_list(&self, caller: &Caller, mut ask: ListAsk) -> Result<Page<Machine>> {
         ask.filter = caller.visible().and(ask.filter);
-        self.page(ask).await
+        let mut page = self.page(ask).await?;
+        page.items = page.items.into_iter().map(|machine| self.shown_machine(machine)).collect();
+        Ok(page)
     }
 }

@@ -57,6 +57,7 @@ impl Core {
             nics,
             seed: if image.cloud_init { Some(self.seed(machine)?) } else { None },
             medium: machine.medium,
+            snapshot: None,
         })
     }
 }

@@ -135,6 +135,10 @@ pub enum Link {
     Bridge {
         /// Which network.
         network: NetworkId,
+        /// Name of its bridge.
+        bridge: String,
+        /// Where the guest answers on it, if that is decided here.
+        address: Option<IpAddr>,
     },
 }
 
@@ -201,6 +205,9 @@ pub struct MachineSpec {
     /// What lies in its CD drive.
     #[serde(default)]
     pub medium: Option<MediumId>,
+    /// The snapshot with memory that it runs on from, instead of booting.
+    #[serde(default)]
+    pub snapshot: Option<SnapshotId>,
 }
 
 /// A snapshot as drivers need to know it.
@@ -421,7 +428,8 @@ pub trait Hypervisor: Send + Sync {
     /// the machine off. Success when it has them already.
     async fn resize(&self, id: MachineId, vcpus: u32, memory_mib: u64) -> Result<(), DriverError>;
 
-    /// Takes a snapshot of a machine that has a process. Success when it is there already.
+    /// Takes a snapshot of a machine that has a process, of all its disks at one moment. Success when it is there
+    /// already; of one that is there in part only, the part is removed and it is taken anew.
     async fn snapshot_take(
         &self,
         id: MachineId,
@@ -429,7 +437,8 @@ pub trait Hypervisor: Send + Sync {
         progress: &Progress,
     ) -> Result<(), DriverError>;
 
-    /// Takes a machine that has a process back to a snapshot with memory; it runs on from there.
+    /// Takes a machine that has a process back to a snapshot with memory; it runs on from there. Refused, and nothing
+    /// changed, when its devices are not those of the snapshot.
     async fn snapshot_revert(
         &self,
         id: MachineId,

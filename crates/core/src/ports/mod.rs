@@ -16,4 +16,4 @@ pub use hypervisor::{
 };
 pub use storage::{ImageSource, MediumFacts, Storage, StorageFacts, StorageItem, VolumeSpec};
 pub use store::{Alteration, Claim, Claimed, Commit, Committed, Fence, Stamp, Store, StoreError, StoreFacts};
-pub use switch::{NetworkSpec, Port, Subnet, Switch, Uplink};
+pub use switch::{InboundRule, NetworkSpec, Port, Protocol, Subnet, Switch, Uplink};

@@ -16,6 +16,9 @@ pub enum ImageSource {
     Recipe {
         /// Name of the recipe, e.g. `micro`.
         recipe: String,
+        /// Where its packages come from; none for where the host gets its own.
+        #[serde(default)]
+        mirror: Option<String>,
     },
     /// A regular file on the host.
     File {

@@ -7,6 +7,7 @@ use super::driver::DriverError;
 use crate::ids::{HostId, MachineId, NetworkId};
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
+use tokio::sync::broadcast;
 
 /// Where a bridge leads.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -34,6 +35,31 @@ pub struct Subnet {
     pub prefix: u8,
 }
 
+/// What travels in a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Protocol {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+    /// ICMP and ICMPv6.
+    Icmp,
+}
+
+/// Some packets to a guest: of this protocol, to these ports, from these addresses.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InboundRule {
+    /// What travels in them.
+    pub protocol: Protocol,
+    /// First and last port, both included; none means all, and ICMP has none.
+    #[serde(default)]
+    pub ports: Option<(u16, u16)>,
+    /// Address and prefix length they come from; none means anywhere.
+    #[serde(default)]
+    pub source: Option<(IpAddr, u8)>,
+}
+
 /// A guest's card on a network: what it may call itself, and nothing else.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Port {
@@ -43,8 +69,11 @@ pub struct Port {
     pub name: String,
     /// Its MAC.
     pub mac: String,
-    /// Its addresses.
+    /// Its addresses; empty on a network whose addresses are somebody else's.
     pub addresses: Vec<IpAddr>,
+    /// What others may begin to send it, answers aside; none means anything.
+    #[serde(default)]
+    pub inbound: Option<Vec<InboundRule>>,
 }
 
 /// A bridge as it shall be.
@@ -75,6 +104,9 @@ pub trait Switch: Send + Sync {
     /// Why no bridges can be made here; none when they can.
     fn problem(&self) -> Option<String>;
 
+    /// Whether the network could be made: refused when something that is not ours is in the way. Touches nothing.
+    async fn examine(&self, network: &NetworkSpec) -> Result<(), DriverError>;
+
     /// Makes the network as described, and changes nothing that is as described. Refused when something that is not
     /// ours is in the way.
     async fn apply(&self, network: &NetworkSpec) -> Result<(), DriverError>;
@@ -87,4 +119,7 @@ pub trait Switch: Send + Sync {
 
     /// What is not as it was last applied, each a sentence: a service that died, rules that somebody removed.
     async fn defects(&self, network: &NetworkSpec) -> Result<Vec<String>, DriverError>;
+
+    /// Networks of which something changed by itself. A hint to apply them again, never the truth: it may be lost.
+    fn events(&self) -> broadcast::Receiver<NetworkId>;
 }

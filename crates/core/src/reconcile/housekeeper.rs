@@ -7,6 +7,7 @@ use crate::machines::{Life, Machine};
 use crate::ports::StoreError;
 use crate::query::{Compare, Filter, Select};
 use crate::record::{Record, Value};
+use crate::snapshots::Snapshot;
 use crate::tasks::Task;
 use crate::templates::Template;
 use crate::time::Timestamp;
@@ -63,6 +64,8 @@ impl Housekeeper {
         self.expired_tokens(now).await?;
         while self.core.store().prune_events(now.minus(settings.keep_events), 1000).await? == 1000 {}
         self.let_go::<Machine>(|machine| machine.task, |machine| machine.let_go(Some(CUT_OFF.into())))
+            .await?;
+        self.let_go::<Snapshot>(|snapshot| snapshot.task, |snapshot| snapshot.let_go(Some(CUT_OFF.into())))
             .await?;
         self.let_go::<Template>(|template| template.task, |template| template.task = None).await?;
         self.let_go::<Volume>(|volume| volume.task, |volume| volume.task = None).await?;

@@ -1,8 +1,11 @@
 //! The record of a snapshot.
 
+use crate::error::{Error, Result};
 use crate::ids::{AccountId, MachineId, SnapshotId, TaskId, VolumeId};
+use crate::ports::SnapshotSpec;
 use crate::record::{Kind, Record, Value, stamped};
 use crate::time::Timestamp;
+use crate::volumes::Volume;
 use serde::{Deserialize, Serialize};
 
 /// Where a snapshot is in its life.
@@ -35,6 +38,13 @@ pub struct SnapshotVolume {
     pub volume: VolumeId,
     /// Its virtual size then, MiB.
     pub size_mib: u64,
+}
+
+impl SnapshotVolume {
+    /// These volumes as they are now.
+    pub(crate) fn of(volumes: &[Volume]) -> Vec<Self> {
+        volumes.iter().map(|volume| Self { volume: volume.id, size_mib: volume.size_mib }).collect()
+    }
 }
 
 /// The state of a machine's volumes at one moment, and of its memory when that was asked for.
@@ -75,6 +85,37 @@ pub struct Snapshot {
     pub task: Option<TaskId>,
     /// When it was asked for.
     pub created_at: Timestamp,
+}
+
+impl Snapshot {
+    /// Whether this volume is part of it.
+    pub(crate) fn has(&self, volume: VolumeId) -> bool {
+        self.volumes.iter().any(|kept| kept.volume == volume)
+    }
+
+    /// What drivers need to know of it.
+    pub(crate) fn spec(&self) -> SnapshotSpec {
+        let volumes = self.volumes.iter().map(|kept| kept.volume).collect();
+        SnapshotSpec { id: self.id, memory: self.memory, volumes }
+    }
+
+    /// Takes hold of it for a task.
+    ///
+    /// # Errors
+    /// Busy, when another task holds it.
+    pub(crate) fn hold(&mut self, task: TaskId) -> Result<()> {
+        if let Some(holder) = self.task.filter(|holder| *holder != task) {
+            return Err(Error::busy(format_args!("snapshot {}", self.name), holder));
+        }
+        self.task = Some(task);
+        Ok(())
+    }
+
+    /// Lets go of it, with why it is not as it should be, or nothing when it is.
+    pub(crate) fn let_go(&mut self, reason: Option<String>) {
+        self.task = None;
+        self.reason = reason;
+    }
 }
 
 impl Record for Snapshot {

@@ -22,13 +22,15 @@ impl Core {
         };
         let task: Task = found.ok_or_else(missing)?;
         caller.may_use(task.owner, "task", key)?;
-        Ok(task)
+        Ok(self.shown_task(task))
     }
 
     /// The caller's tasks; an administrator sees everybody's.
     pub async fn task_list(&self, caller: &Caller, mut ask: ListAsk) -> Result<Page<Task>> {
         ask.filter = caller.visible().and(ask.filter);
-        self.page(ask).await
+        let mut page = self.page(ask).await?;
+        page.items = page.items.into_iter().map(|task| self.shown_task(task)).collect();
+        Ok(page)
     }
 
     /// Asks that a task stops where it is and undoes what it did. It does so between two steps, if it still can.

@@ -5,11 +5,11 @@ use crate::error::{Error, Result};
 use crate::ports::{DriverError, Progress, StoreError};
 use crate::tasks::Task;
 use crate::time::Timestamp;
-use crate::{machines, templates, volumes};
+use crate::{machines, snapshots, templates, volumes};
 use serde::de::DeserializeOwned;
 
 /// Every kind of task there is. Adding one: write its [`Work`], name it here and in [`decode`].
-pub const TASK_KINDS: [&str; 12] = [
+pub const TASK_KINDS: [&str; 15] = [
     "machine.create",
     "machine.start",
     "machine.stop",
@@ -18,6 +18,9 @@ pub const TASK_KINDS: [&str; 12] = [
     "machine.pause",
     "machine.resume",
     "machine.delete",
+    "snapshot.take",
+    "snapshot.revert",
+    "snapshot.remove",
     "template.make",
     "template.delete",
     "volume.create",
@@ -42,6 +45,9 @@ pub(crate) fn decode(task: &Task) -> Result<Box<dyn Work>> {
         "machine.start" | "machine.stop" | "machine.restart" | "machine.reset" | "machine.pause"
         | "machine.resume" => typed::<machines::power::PowerWork>(task),
         "machine.delete" => typed::<machines::delete::Delete>(task),
+        "snapshot.take" => typed::<snapshots::Take>(task),
+        "snapshot.revert" => typed::<snapshots::Revert>(task),
+        "snapshot.remove" => typed::<snapshots::Remove>(task),
         "template.make" => typed::<templates::tasks::Make>(task),
         "template.delete" => typed::<templates::tasks::Delete>(task),
         "volume.create" => typed::<volumes::tasks::Create>(task),

@@ -15,8 +15,9 @@ use tokio::sync::{Notify, broadcast, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-/// A lease not renewed for this long may be taken by another.
-const LEASE: Duration = Duration::from_secs(30);
+/// A lease not renewed for this long may be taken by another. Renewed at a third of it, so two renewals in a row may
+/// fail; takes long enough that hosts whose clocks differ by some seconds do not take each other's.
+const LEASE: Duration = Duration::from_secs(15);
 /// Without any news the store is asked for work this often.
 const POLL: Duration = Duration::from_secs(5);
 /// Progress within a step is written at most this often.

@@ -28,6 +28,9 @@ pub struct TemplateAsk {
     pub memory_mib: u64,
     /// Default disk in MiB; 0 for the image's own size.
     pub disk_mib: u64,
+    /// Where its image shall lie, and so where its machines run: a storage by id, number or name; that of this
+    /// process's host when left out.
+    pub storage: Option<String>,
 }
 
 impl Core {
@@ -35,7 +38,7 @@ impl Core {
     /// packages of the host.
     ///
     /// # Errors
-    /// Denied; invalid, for names and recipes.
+    /// Denied; invalid, for names, storages and recipes.
     pub async fn template_make(
         &self,
         caller: &Caller,
@@ -59,7 +62,7 @@ impl Core {
         ask: &TemplateAsk,
         idempotency: Option<&Idempotency>,
     ) -> Result<Accepted<Template>, Attempt> {
-        let storage: StoragePlace = self.first().await?;
+        let storage = self.storage_named(ask.storage.as_deref()).await?;
         self.check_source(&ask.source, &storage)?;
         let mut newest = Select::new(Filter::eq("name", ask.name.as_str()), 1);
         (newest.order, newest.descending) = ("version", true);
@@ -108,8 +111,10 @@ impl Core {
 
     fn check_source(&self, source: &ImageSource, storage: &StoragePlace) -> Result<()> {
         match source {
-            ImageSource::Recipe { recipe } => {
-                let known = self.storage(storage.id)?.storage.recipes();
+            ImageSource::Recipe { recipe, .. } => {
+                // Another host's process knows what it can make; its task says so when it cannot.
+                let Ok(local) = self.storage(storage.id) else { return Ok(()) };
+                let known = local.storage.recipes();
                 if known.contains(recipe) {
                     return Ok(());
                 }
@@ -193,7 +198,7 @@ impl Core {
                 return Err(Error::busy(format_args!("template {}", template.name), holder).into());
             }
             self.template_unused(&template).await?;
-            let task: Task = self.template_task(caller, &template)?;
+            let task: Task = self.template_task(caller, &template).await?;
             template.task = Some(task.id);
             template.state = TemplateState::Deleting;
             let mut changes = self.changes();
@@ -204,15 +209,15 @@ impl Core {
         .await
     }
 
-    fn template_task(&self, caller: &Caller, template: &Template) -> Result<Task> {
-        let storage = self.storage(template.storage)?;
+    async fn template_task(&self, caller: &Caller, template: &Template) -> Result<Task> {
+        let place: StoragePlace = self.get(template.storage.0).await?;
         let order = Order {
             kind: "template.delete",
             owner: caller.account,
             subject: template.id.0,
             subject_kind: "template",
             subject_name: &template.name,
-            host: Some(storage.hypervisor.host()),
+            host: Some(place.host),
         };
         ordered(self, &order, &Delete::new(template))
     }

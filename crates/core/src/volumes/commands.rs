@@ -5,10 +5,13 @@ use super::{StoragePlace, Volume, VolumeState};
 use crate::access::{Caller, Idempotency};
 use crate::core::{Attempt, Core, ListAsk, Page, decided};
 use crate::error::{Error, Result};
+use crate::hosts::Host;
 use crate::ids::VolumeId;
 use crate::machines::{Life, Machine, Observed};
 use crate::ports::{IoLimits, StorageFacts, StoreError};
+use crate::query::Filter;
 use crate::record::Kind;
+use crate::snapshots::in_no_snapshot;
 use crate::tasks::{Accepted, Order, Task, Work, ordered};
 use crate::templates::ImageFormat;
 
@@ -24,6 +27,8 @@ pub struct VolumeAsk {
     pub name: String,
     /// Virtual size in MiB.
     pub size_mib: u64,
+    /// Where it shall lie: a storage by id, number or name; that of this process's host when left out.
+    pub storage: Option<String>,
 }
 
 pub(crate) fn check_size(size_mib: u64) -> Result<()> {
@@ -40,7 +45,7 @@ impl Core {
     /// Makes an empty volume by the task `volume.create`.
     ///
     /// # Errors
-    /// Invalid, for name and size.
+    /// Invalid, for name, size and storage.
     pub async fn volume_create(
         &self,
         caller: &Caller,
@@ -72,7 +77,7 @@ impl Core {
         ask: &VolumeAsk,
         idempotency: Option<&Idempotency>,
     ) -> Result<Accepted<Volume>, Attempt> {
-        let storage: StoragePlace = self.first().await?;
+        let storage = self.storage_named(ask.storage.as_deref()).await?;
         let mut volume = Volume {
             id: VolumeId(self.ids().uuid()),
             number: 0,
@@ -91,7 +96,7 @@ impl Core {
             task: None,
             created_at: self.now(),
         };
-        let task = self.volume_task(caller, &volume, "volume.create", &Create::new(volume.id))?;
+        let task = self.volume_task(caller, &volume, "volume.create", &Create::new(volume.id)).await?;
         volume.task = Some(task.id);
         let mut changes = self.changes();
         changes.insert(&volume)?;
@@ -105,20 +110,21 @@ impl Core {
         }
     }
 
-    fn volume_task<W: Work + serde::Serialize>(
+    async fn volume_task<W: Work + serde::Serialize>(
         &self,
         caller: &Caller,
         volume: &Volume,
         kind: &'static str,
         work: &W,
     ) -> Result<Task> {
+        let place: StoragePlace = self.get(volume.storage.0).await?;
         let order = Order {
             kind,
             owner: caller.account,
             subject: volume.id.0,
             subject_kind: "volume",
             subject_name: &volume.name,
-            host: Some(self.storage(volume.storage)?.hypervisor.host()),
+            host: Some(place.host),
         };
         ordered(self, &order, work)
     }
@@ -147,7 +153,7 @@ impl Core {
     /// Gives a volume to a machine that is off; it is there at the next start.
     ///
     /// # Errors
-    /// Not found; busy; conflict `attached` or `wrong_state`.
+    /// Not found; busy; conflict `attached`, `wrong_state`, or `other_host` when they are not on one host.
     pub async fn volume_attach(&self, caller: &Caller, key: &str, machine: &str) -> Result<Volume> {
         decided(async || {
             let mut volume = self.volume_free(caller, key).await?;
@@ -155,6 +161,7 @@ impl Core {
                 return Err(Error::conflict("attached", format!("machine {holder} has this volume")).into());
             }
             let machine = self.machine_off(caller, machine).await?;
+            self.on_one_host(&volume, &machine).await?;
             let others = self.volumes_of(&machine).await?;
             if others.len() >= MAX_DISKS {
                 return Err(Error::no_capacity(format!("a machine has at most {MAX_DISKS} volumes")).into());
@@ -169,7 +176,8 @@ impl Core {
     /// Takes a volume from a machine that is off.
     ///
     /// # Errors
-    /// Not found; busy; conflict `not_attached`, `in_use` for the volume it boots from, or `wrong_state`.
+    /// Not found; busy; conflict `not_attached`, `in_use` for the volume it boots from, `has_snapshots`, or
+    /// `wrong_state`.
     pub async fn volume_detach(&self, caller: &Caller, key: &str) -> Result<Volume> {
         decided(async || {
             let mut volume = self.volume_free(caller, key).await?;
@@ -181,6 +189,7 @@ impl Core {
                 return Err(Error::conflict("in_use", text).into());
             }
             let machine = self.machine_off(caller, &holder.to_string()).await?;
+            in_no_snapshot(&volume, &self.snapshots_of(&machine).await?)?;
             volume.machine = None;
             self.volume_changed_off(volume, &machine).await
         })
@@ -190,7 +199,7 @@ impl Core {
     /// Grows a volume whose machine, if any, is off.
     ///
     /// # Errors
-    /// Not found; busy; invalid when it would shrink; conflict `wrong_state`.
+    /// Not found; busy; invalid when it would shrink; conflict `wrong_state`, `other_host`.
     pub async fn volume_grow(&self, caller: &Caller, key: &str, size_mib: u64) -> Result<Volume> {
         check_size(size_mib)?;
         let volume = self.volume_free(caller, key).await?;
@@ -202,7 +211,8 @@ impl Core {
             self.machine_off(caller, &holder.to_string()).await?;
         }
         // The file first: a record never promises more than there is, and growing twice is growing once.
-        self.storage(volume.storage)?.storage.volume_grow(volume.id, size_mib).await?;
+        let local = self.storage_here(volume.storage, &format!("volume {}", volume.name)).await?;
+        local.storage.volume_grow(volume.id, size_mib).await?;
         decided(async || {
             let mut volume = self.volume_free(caller, key).await?;
             volume.size_mib = volume.size_mib.max(size_mib);
@@ -225,7 +235,7 @@ impl Core {
                 let text = format!("machine {holder} has this volume");
                 return Err(Error::conflict("attached", text).hint("detach it first").into());
             }
-            let task = self.volume_task(caller, &volume, "volume.delete", &Delete::new(volume.id))?;
+            let task = self.volume_task(caller, &volume, "volume.delete", &Delete::new(volume.id)).await?;
             volume.task = Some(task.id);
             volume.state = VolumeState::Deleting;
             let mut changes = self.changes();
@@ -262,6 +272,22 @@ impl Core {
         Ok(machine)
     }
 
+    /// A storage belongs to one host, so its volumes are of use to machines there only.
+    pub(crate) async fn on_one_host(&self, volume: &Volume, machine: &Machine) -> Result<()> {
+        let place: StoragePlace = self.get(volume.storage.0).await?;
+        if place.host == machine.host {
+            return Ok(());
+        }
+        let (there, here): (Host, Host) = (self.get(place.host.0).await?, self.get(machine.host.0).await?);
+        let text = format!(
+            "volume {} lies on host {}, but machine {} runs on host {}",
+            volume.name, there.name, machine.name, here.name
+        );
+        let storages: Vec<StoragePlace> = self.all(Filter::eq("host", machine.host.0)).await?;
+        let name = storages.first().map_or_else(String::new, |place| place.name.clone());
+        Err(Error::conflict("other_host", text).hint(format!("make one with `--storage {name}`")))
+    }
+
     /// Commits the volume if the machine has not changed: it cannot have been started meanwhile.
     async fn volume_changed_off(&self, mut volume: Volume, machine: &Machine) -> Result<Volume, Attempt> {
         let mut changes = self.changes();
@@ -274,7 +300,7 @@ impl Core {
     /// All storages, each with how full it is when this process can tell.
     pub async fn storage_list(&self, _caller: &Caller) -> Result<Vec<(StoragePlace, Option<StorageFacts>)>> {
         let mut list = Vec::new();
-        for place in self.all::<StoragePlace>(crate::query::Filter::All).await? {
+        for place in self.all::<StoragePlace>(Filter::All).await? {
             let facts = match self.storage(place.id) {
                 Ok(local) => local.storage.facts().await.ok(),
                 Err(_) => None,

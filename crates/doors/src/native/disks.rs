@@ -76,6 +76,7 @@ async fn template_create(
         vcpus: value.vcpus,
         memory_mib: value.memory_mib,
         disk_mib: value.disk_mib,
+        storage: value.storage,
     };
     let replayed = match &idempotency {
         Some(asked) => state.core().answered_before(&caller, asked).await?,
@@ -172,7 +173,7 @@ async fn volume_create(
     By(caller): By,
     Posted { value, idempotency }: Posted<VolumeCreate>,
 ) -> Answer {
-    let ask = VolumeAsk { name: value.name, size_mib: value.size_mib };
+    let ask = VolumeAsk { name: value.name, size_mib: value.size_mib, storage: value.storage };
     let replayed = match &idempotency {
         Some(asked) => state.core().answered_before(&caller, asked).await?,
         None => false,

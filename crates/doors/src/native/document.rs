@@ -26,6 +26,7 @@ use utoipa_axum::router::OpenApiRouter;
         (name = "machines", description = "Computers we manage"),
         (name = "templates", description = "What machines are made from"),
         (name = "volumes", description = "Virtual disks, and the storages they lie in"),
+        (name = "snapshots", description = "States of machines that can be gone back to"),
         (name = "networks", description = "Networks and their addresses"),
         (name = "hosts", description = "Computers that run virtual machines, and clusters of them"),
         (name = "tasks", description = "Durable work"),

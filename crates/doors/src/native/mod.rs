@@ -16,6 +16,7 @@ mod events;
 mod machines;
 mod places;
 mod render;
+mod snapshots;
 mod system;
 mod tasks;
 pub mod types;
@@ -56,6 +57,7 @@ fn routes() -> OpenApiRouter<DoorState> {
     let quick = OpenApiRouter::new()
         .merge(machines::routes())
         .merge(disks::routes())
+        .merge(snapshots::routes())
         .merge(places::routes())
         .merge(tasks::routes())
         .merge(access::routes())

@@ -1,5 +1,6 @@
 //! Networks and their addresses, hosts, clusters.
 
+use super::render;
 use super::types::{
     Address, AddressReserve, AddressesAsk, Cluster, Host, NamedAsk, Network, NetworkCreate, Page, PageAsk,
 };
@@ -170,7 +171,7 @@ async fn host_list(
 ) -> Answer<Json<Page<Host>>> {
     let query = ListQuery::read(&parameters.0, &NAMED)?;
     let page = state.core().host_list(&caller, query.ask()).await?;
-    Ok(Json(query.page(page, Host::from)))
+    Ok(Json(query.page(page, |host| render::host(state.core(), host))))
 }
 
 /// Show a host
@@ -184,7 +185,7 @@ async fn host_show(
     By(caller): By,
     Path(host): Path<String>,
 ) -> Answer<Json<Host>> {
-    Ok(Json(state.core().host_get(&caller, &host).await?.into()))
+    Ok(Json(render::host(state.core(), state.core().host_get(&caller, &host).await?)))
 }
 
 /// List clusters

@@ -2,12 +2,13 @@
 
 use super::types::{
     Accelerator, Account, Address, Cluster, Event, Finding, Host, HostFacts, Image, ImageSource, Network,
-    Range, Storage, Task, Template, Token, Volume,
+    Range, Snapshot, SnapshotVolume, Storage, Task, Template, Token, Volume,
 };
+use hostler_core::Core;
 use hostler_core::access::{self, Caller};
 use hostler_core::ports::{self, StorageFacts};
 use hostler_core::time::Timestamp;
-use hostler_core::{doctor, events, hosts, networks, tasks, templates, volumes};
+use hostler_core::{doctor, events, hosts, networks, snapshots, tasks, templates, volumes};
 
 /// A point in time, when there is one.
 pub(super) fn time(at: Option<Timestamp>) -> Option<String> {
@@ -62,6 +63,30 @@ impl From<volumes::Volume> for Volume {
     }
 }
 
+impl From<snapshots::Snapshot> for Snapshot {
+    fn from(snapshot: snapshots::Snapshot) -> Self {
+        let kept = snapshot.volumes.iter();
+        let volumes =
+            kept.map(|kept| SnapshotVolume { volume: kept.volume.0, size_mib: kept.size_mib }).collect();
+        Self {
+            id: snapshot.id.0,
+            number: snapshot.number,
+            name: snapshot.name,
+            description: snapshot.description,
+            owner: snapshot.owner.0,
+            machine: snapshot.machine.0,
+            memory: snapshot.memory,
+            volumes,
+            vcpus: snapshot.vcpus,
+            memory_mib: snapshot.memory_mib,
+            state: snapshot.state.into(),
+            reason: snapshot.reason,
+            task: snapshot.task.map(|id| id.0),
+            created_at: snapshot.created_at.to_string(),
+        }
+    }
+}
+
 /// A template as this caller may see it.
 pub(super) fn template(caller: &Caller, template: templates::Template) -> Template {
     Template {
@@ -100,7 +125,7 @@ impl From<templates::Image> for Image {
 impl From<ports::ImageSource> for ImageSource {
     fn from(source: ports::ImageSource) -> Self {
         match source {
-            ports::ImageSource::Recipe { recipe } => Self::Recipe { recipe },
+            ports::ImageSource::Recipe { recipe, mirror } => Self::Recipe { recipe, mirror },
             ports::ImageSource::File { path, format, max_mib } => {
                 Self::File { path: path.to_string_lossy().into_owned(), format: format.into(), max_mib }
             }
@@ -111,7 +136,7 @@ impl From<ports::ImageSource> for ImageSource {
 impl From<ImageSource> for ports::ImageSource {
     fn from(source: ImageSource) -> Self {
         match source {
-            ImageSource::Recipe { recipe } => Self::Recipe { recipe },
+            ImageSource::Recipe { recipe, mirror } => Self::Recipe { recipe, mirror },
             ImageSource::File { path, format, max_mib } => {
                 Self::File { path: path.into(), format: format.into(), max_mib }
             }
@@ -182,17 +207,19 @@ impl From<hosts::Cluster> for Cluster {
     }
 }
 
-impl From<hosts::Host> for Host {
-    fn from(host: hosts::Host) -> Self {
-        Self {
-            id: host.id.0,
-            number: host.number,
-            name: host.name,
-            cluster: host.cluster.0,
-            facts: host.facts.map(HostFacts::from),
-            seen_at: time(host.seen_at),
-            created_at: host.created_at.to_string(),
-        }
+/// A host, as the process that answers knows it.
+pub(super) fn host(core: &Core, host: hosts::Host) -> Host {
+    Host {
+        id: host.id.0,
+        number: host.number,
+        name: host.name,
+        cluster: host.cluster.0,
+        facts: host.facts.map(HostFacts::from),
+        seen_at: time(host.seen_at),
+        living: core.absent_since(host.id).is_none(),
+        here: core.is_here(host.id),
+        door: host.door,
+        created_at: host.created_at.to_string(),
     }
 }
 

@@ -13,6 +13,7 @@ mod disks;
 mod lists;
 mod machines;
 mod places;
+mod snapshots;
 mod tasks;
 mod words;
 
@@ -21,7 +22,8 @@ pub use disks::{
     Image, ImageSource, Storage, Template, TemplateCreate, Volume, VolumeAttach, VolumeCreate, VolumeGrow,
 };
 pub use lists::{
-    AddressesAsk, EventsAsk, MachinesAsk, NamedAsk, PageAsk, TasksAsk, TemplatesAsk, TokensAsk, VolumesAsk,
+    AddressesAsk, EventsAsk, MachinesAsk, NamedAsk, PageAsk, SnapshotsAsk, TasksAsk, TemplatesAsk, TokensAsk,
+    VolumesAsk,
 };
 pub use machines::{
     Endpoint, GuestFacts, Machine, MachineCreate, MachineEdit, Nic, Observation, PowerChange, Run, RunOutput,
@@ -30,9 +32,11 @@ pub use machines::{
 pub use places::{
     Accelerator, Address, AddressReserve, Cluster, Host, HostFacts, Network, NetworkCreate, Range,
 };
+pub use snapshots::{Snapshot, SnapshotCreate, SnapshotRevert, SnapshotVolume};
 pub use tasks::{Doctor, Event, Finding, Info, Task};
 pub use words::{
-    ImageFormat, Level, Life, NetworkKind, Observed, Power, Role, TaskState, TemplateState, VolumeState,
+    ImageFormat, Level, Life, NetworkKind, Observed, Power, Role, SnapshotState, TaskState, TemplateState,
+    VolumeState,
 };
 
 use serde::{Deserialize, Serialize};

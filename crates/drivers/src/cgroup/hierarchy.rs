@@ -60,12 +60,21 @@ impl Hierarchy {
             return Err(io::Error::other("no controller of version 2 is free"));
         }
         let parent = make(&top.join(PARENT))?;
-        for directory in [top, &parent] {
-            for controller in &wanted {
-                std::fs::write(directory.join("cgroup.subtree_control"), format!("+{controller}"))?;
+        // A controller that is busy elsewhere is done without.
+        let hand_down = |directory: &Path, name: &str| {
+            std::fs::write(directory.join("cgroup.subtree_control"), format!("+{name}"))
+        };
+        let (mut handed, mut last) = (Vec::new(), None);
+        for name in wanted {
+            match hand_down(top, name).and_then(|()| hand_down(&parent, name)) {
+                Ok(()) => handed.push(name),
+                Err(error) => last = Some(error),
             }
         }
-        Ok(Self { unified: true, parents: vec![(parent, wanted)] })
+        if let Some(error) = last.filter(|_| handed.is_empty()) {
+            return Err(error);
+        }
+        Ok(Self { unified: true, parents: vec![(parent, handed)] })
     }
 
     pub(super) fn has(&self, controller: &str) -> bool {

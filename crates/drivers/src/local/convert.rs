@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 /// Address space of a child, a generous multiple of what conversions take.
-const MEMORY: u64 = 4 * GIB;
+pub(super) const MEMORY: u64 = 4 * GIB;
 /// What we keep of its complaints.
 const WORDS: u64 = 4096;
 
@@ -54,7 +54,7 @@ pub(super) async fn resize(qemu_img: &Path, volume: &Path, bytes: u64) -> Result
 }
 
 /// Runs it to its end; killed when the caller gives up.
-async fn run(
+pub(super) async fn run(
     qemu_img: &Path,
     arguments: &[&OsStr],
     stdin: Stdio,

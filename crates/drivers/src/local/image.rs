@@ -5,9 +5,9 @@ use crate::durable::{
     absent_is_fine, blocking, io_failed, make_private_directory, sync_directory, sync_parent, write_durably,
 };
 use crate::layout::MAKING;
-use crate::micro;
+use crate::{debian, micro};
 use hostler_core::ids::TemplateId;
-use hostler_core::ports::{DriverError, ImageSource, Progress};
+use hostler_core::ports::{DriverError, ImageSource, Progress, Storage};
 use hostler_core::templates::{Image, ImageDisk, ImageFormat};
 use sha2::{Digest, Sha256};
 use std::fs::{File, Permissions};
@@ -18,6 +18,8 @@ use std::path::{Path, PathBuf};
 /// What the files of an image are; written last.
 const DESCRIPTION: &str = "image.json";
 const DISK: &str = "disk.qcow2";
+/// The recipe that is no distribution.
+pub(super) const MICRO: &str = "micro";
 
 impl LocalStorage {
     /// See [`Storage::image_make`](hostler_core::ports::Storage::image_make).
@@ -36,7 +38,9 @@ impl LocalStorage {
         let unfinished = Unfinished::make(self.layout.images().join(format!("{MAKING}{template}"))).await?;
         let directory = unfinished.path.clone();
         let image = match source {
-            ImageSource::Recipe { recipe } => self.build(recipe, &directory, progress).await?,
+            ImageSource::Recipe { recipe, mirror } => {
+                self.build(recipe, mirror.as_deref(), &directory, progress).await?
+            }
             ImageSource::File { path, format, max_mib } => {
                 self.import(path, *format, *max_mib, &directory, progress).await?
             }
@@ -48,15 +52,28 @@ impl LocalStorage {
         Ok(image)
     }
 
-    async fn build(&self, recipe: &str, directory: &Path, progress: &Progress) -> Result<Image, DriverError> {
-        if recipe != "micro" {
-            return Err(DriverError::unsupported(format!("there is no recipe {recipe:?}; known: micro")));
+    async fn build(
+        &self,
+        recipe: &str,
+        mirror: Option<&str>,
+        directory: &Path,
+        progress: &Progress,
+    ) -> Result<Image, DriverError> {
+        let known = self.recipes();
+        if !known.iter().any(|known| known == recipe) {
+            let known = known.join(", ");
+            return Err(DriverError::unsupported(format!("there is no recipe {recipe:?}; known: {known}")));
+        }
+        if recipe == MICRO && mirror.is_some() {
+            return Err(DriverError::unsupported(
+                "micro is made from the packages that apt knows; it takes no mirror",
+            ));
         }
         let Some(agent) = self.agent.as_ref().filter(|agent| agent.is_file()) else {
             let wanted =
                 self.agent.as_ref().map_or(String::new(), |agent| format!(" at {}", agent.display()));
             return Err(DriverError::unsupported(format!(
-                "the micro template needs the static guest agent, which is not installed{wanted}; \
+                "the {recipe} template needs the static guest agent, which is not installed{wanted}; \
                  build it with scripts/build-agent or set its path in the configuration"
             )));
         };
@@ -72,7 +89,11 @@ impl LocalStorage {
         // Making it durable comes after, so the recipe's end is not ours.
         let ours = progress.clone();
         let progress = Progress::new(move |fraction, message| ours.report(0.9 * fraction, message));
-        let image = micro::build(directory, agent, work.path(), &progress).await;
+        let image = if recipe == MICRO {
+            micro::build(directory, agent, work.path(), &progress).await
+        } else {
+            debian::build(directory, debian::Order { recipe, mirror, agent }, work.path(), &progress).await
+        };
         blocking(move || work.close().map_err(|error| failed(&error))).await?;
         image
     }

@@ -8,6 +8,7 @@ mod convert;
 mod image;
 mod inspect;
 mod overlay;
+mod snapshots;
 #[cfg(test)]
 pub(crate) mod test_world;
 #[cfg(test)]
@@ -92,7 +93,7 @@ impl Storage for LocalStorage {
     }
 
     fn recipes(&self) -> Vec<String> {
-        vec!["micro".to_owned()]
+        std::iter::once(image::MICRO).chain(crate::debian::recipes()).map(str::to_owned).collect()
     }
 
     async fn image_make(
@@ -148,16 +149,16 @@ impl Storage for LocalStorage {
         .await
     }
 
-    async fn volume_snapshot(&self, _id: VolumeId, _snapshot: SnapshotId) -> Result<(), DriverError> {
-        Err(DriverError::unsupported("this driver cannot do that yet"))
+    async fn volume_snapshot(&self, id: VolumeId, snapshot: SnapshotId) -> Result<(), DriverError> {
+        snapshots::take(&self.qemu_img, &self.volume(id), snapshot).await
     }
 
-    async fn volume_revert(&self, _id: VolumeId, _snapshot: SnapshotId) -> Result<(), DriverError> {
-        Err(DriverError::unsupported("this driver cannot do that yet"))
+    async fn volume_revert(&self, id: VolumeId, snapshot: SnapshotId) -> Result<(), DriverError> {
+        snapshots::revert(&self.qemu_img, &self.volume(id), snapshot).await
     }
 
-    async fn volume_snapshot_remove(&self, _id: VolumeId, _snapshot: SnapshotId) -> Result<(), DriverError> {
-        Err(DriverError::unsupported("this driver cannot do that yet"))
+    async fn volume_snapshot_remove(&self, id: VolumeId, snapshot: SnapshotId) -> Result<(), DriverError> {
+        snapshots::remove(&self.qemu_img, &self.volume(id), snapshot).await
     }
 
     async fn medium_make(

@@ -81,7 +81,7 @@ async fn what_is_refused_leaves_nothing_behind() {
     damaged[40..48].copy_from_slice(&(1_u64 << 40).to_be_bytes());
     std::fs::write(&path, damaged).unwrap();
     assert_eq!(make(evil(ImageFormat::Qcow2)).await.unwrap_err().kind, DriverErrorKind::Refused);
-    let recipe = ImageSource::Recipe { recipe: "micro".into() };
+    let recipe = ImageSource::Recipe { recipe: "micro".into(), mirror: None };
     assert!(make(recipe).await.unwrap_err().detail.contains("agent"));
     assert!(storage.items().await.unwrap().is_empty());
 }

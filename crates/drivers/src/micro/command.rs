@@ -11,28 +11,28 @@ const PATIENCE: Duration = Duration::from_secs(600);
 
 /// A tool with its arguments.
 #[derive(Debug)]
-pub(super) struct Command {
+pub(crate) struct Command {
     program: OsString,
     arguments: Vec<OsString>,
     directory: PathBuf,
 }
 
 impl Command {
-    pub(super) fn new(program: impl AsRef<OsStr>) -> Self {
+    pub(crate) fn new(program: impl AsRef<OsStr>) -> Self {
         Self { program: program.as_ref().to_owned(), arguments: vec![], directory: "/".into() }
     }
 
-    pub(super) fn arg(mut self, argument: impl AsRef<OsStr>) -> Self {
+    pub(crate) fn arg(mut self, argument: impl AsRef<OsStr>) -> Self {
         self.arguments.push(argument.as_ref().to_owned());
         self
     }
 
-    pub(super) fn args(mut self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
+    pub(crate) fn args(mut self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
         self.arguments.extend(arguments.into_iter().map(|argument| argument.as_ref().to_owned()));
         self
     }
 
-    pub(super) fn directory(mut self, directory: &Path) -> Self {
+    pub(crate) fn directory(mut self, directory: &Path) -> Self {
         directory.clone_into(&mut self.directory);
         self
     }
@@ -50,7 +50,7 @@ impl Command {
 }
 
 /// Runs a tool to its end and returns what it wrote to its standard output.
-pub(super) async fn run(command: Command) -> Result<Vec<u8>, DriverError> {
+pub(crate) async fn run(command: Command) -> Result<Vec<u8>, DriverError> {
     // Tools for file systems lie where only administrators look.
     let path = std::env::var_os("PATH").unwrap_or_default();
     let places =

@@ -11,7 +11,7 @@ const CHARACTER_DEVICE: u32 = 0o020_000;
 
 /// Files by their path, without a slash at the front.
 #[derive(Debug, Default)]
-pub(super) struct Archive {
+pub(crate) struct Archive {
     entries: BTreeMap<String, Entry>,
 }
 
@@ -24,27 +24,27 @@ struct Entry {
 
 impl Archive {
     /// A directory; those above it come by themselves.
-    pub(super) fn directory(&mut self, path: &str, mode: u32) {
+    pub(crate) fn directory(&mut self, path: &str, mode: u32) {
         self.insert(path, DIRECTORY | mode, (0, 0), Vec::new());
     }
 
     /// A regular file.
-    pub(super) fn file(&mut self, path: &str, mode: u32, bytes: impl Into<Vec<u8>>) {
+    pub(crate) fn file(&mut self, path: &str, mode: u32, bytes: impl Into<Vec<u8>>) {
         self.insert(path, REGULAR | mode, (0, 0), bytes.into());
     }
 
     /// A symbolic link.
-    pub(super) fn link(&mut self, path: &str, target: &str) {
+    pub(crate) fn link(&mut self, path: &str, target: &str) {
         self.insert(path, LINK | 0o777, (0, 0), target.into());
     }
 
     /// A character device.
-    pub(super) fn device(&mut self, path: &str, mode: u32, major: u32, minor: u32) {
+    pub(crate) fn device(&mut self, path: &str, mode: u32, major: u32, minor: u32) {
         self.insert(path, CHARACTER_DEVICE | mode, (major, minor), Vec::new());
     }
 
     /// Whether there is anything at this path.
-    pub(super) fn holds(&self, path: &str) -> bool {
+    pub(crate) fn holds(&self, path: &str) -> bool {
         self.entries.contains_key(path.trim_start_matches('/'))
     }
 
@@ -58,7 +58,7 @@ impl Archive {
     }
 
     /// The archive's bytes. Directories come before what is in them, because their names sort so.
-    pub(super) fn bytes(&self) -> Vec<u8> {
+    pub(crate) fn bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
         for (number, (path, entry)) in (1..).zip(&self.entries) {
             write(&mut bytes, number, path, entry);

@@ -13,7 +13,7 @@ const BLOCK: usize = 8 << 20;
 const LIMIT: usize = 512 << 20;
 
 /// The unpacked kernel if that boots directly, or else the image as it was.
-pub(super) fn bootable(image: Vec<u8>) -> Vec<u8> {
+pub(crate) fn bootable(image: Vec<u8>) -> Vec<u8> {
     match unpack(&image).filter(|kernel| elf::has_pvh_entry(kernel)) {
         Some(kernel) => kernel,
         None => {

@@ -9,12 +9,12 @@
 //! 4. [`ramdisk`] puts the files together ([`elf`] says which libraries a program needs), [`cpio`] writes them.
 //! 5. [`disk`] makes the empty disk.
 
-mod command;
-mod cpio;
+pub(crate) mod command;
+pub(crate) mod cpio;
 mod disk;
-mod elf;
-mod kernel;
-mod modules;
+pub(crate) mod elf;
+pub(crate) mod kernel;
+pub(crate) mod modules;
 mod packages;
 mod ramdisk;
 
@@ -35,10 +35,28 @@ const DISK: &str = "disk.qcow2";
 const DISK_MIB: u64 = 1024;
 
 /// Quiet, because each letter on the serial line costs an emulated machine time; without tests and checks of timers
-/// that do not exist there; with trust in the host's randomness, which the agent's identity renews. Nothing here is
-/// wrong on a host with KVM.
+/// that do not exist there; with trust in the host's randomness, which the agent's identity renews. Memory that is added
+/// is used at once, and none is set aside for devices that reach only the first 4 GiB. Nothing here is wrong on a host
+/// with KVM.
 const COMMAND_LINE: &str = "console=ttyS0 quiet panic=5 net.ifnames=0 random.trust_cpu=on no_timer_check nokaslr \
-                            mitigations=off cryptomgr.notests rdinit=/init";
+                            mitigations=off cryptomgr.notests memhp_default_state=online swiotlb=noforce \
+                            rdinit=/init";
+
+/// What micro cannot do without, in the order of loading: the channel to us first.
+const WANTED: [&str; 12] = [
+    "virtio_pci",
+    "virtio_console",
+    "virtio_rng",
+    "virtio_net",
+    "virtio_blk",
+    "virtio_scsi",
+    "sd_mod",
+    "sr_mod",
+    "isofs",
+    "virtio_balloon",
+    "button",
+    "evdev",
+];
 
 /// Builds the template's image into `directory`, which is made if need be.
 ///
@@ -60,7 +78,7 @@ pub async fn build(
     progress.report(0.7, "putting kernel and programs together");
     let links = command::run(command::Command::new(&parts.busybox).arg("--list-full")).await?;
     let target = directory.to_owned();
-    let needed = modules::choose(&parts).await?;
+    let needed = modules::choose(&WANTED, &parts.modules, &parts.release).await?;
     blocking(move || {
         write(&target.join(KERNEL), &kernel::bootable(read(&parts.kernel)?))?;
         let initrd = ramdisk::assemble(&parts, &agent, &needed, &String::from_utf8_lossy(&links))?;
@@ -86,7 +104,7 @@ pub async fn build(
 }
 
 /// The agent is micro's first process: one that wants a loader would only make every guest's kernel panic.
-fn static_program(path: &Path) -> Result<Vec<u8>, DriverError> {
+pub(crate) fn static_program(path: &Path) -> Result<Vec<u8>, DriverError> {
     let program = read(path)?;
     match elf::needs(&program) {
         Some(needs) if needs.loader.is_none() => Ok(program),
@@ -98,14 +116,14 @@ fn static_program(path: &Path) -> Result<Vec<u8>, DriverError> {
 }
 
 /// Work for the CPU or the disk, away from the threads that serve others.
-async fn blocking<T: Send + 'static>(
+pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, DriverError> + Send + 'static,
 ) -> Result<T, DriverError> {
     let done = tokio::task::spawn_blocking(work).await;
     done.unwrap_or_else(|error| Err(DriverError::internal(format!("the builder stopped: {error}"))))
 }
 
-fn failed(path: &Path, error: &io::Error) -> DriverError {
+pub(crate) fn failed(path: &Path, error: &io::Error) -> DriverError {
     let kind = match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => DriverErrorKind::Exhausted,
         io::ErrorKind::NotFound => DriverErrorKind::Gone,
@@ -114,12 +132,12 @@ fn failed(path: &Path, error: &io::Error) -> DriverError {
     DriverError::new(kind, format!("{}: {error}", path.display()))
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, DriverError> {
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, DriverError> {
     std::fs::read(path).map_err(|error| failed(path, &error))
 }
 
 /// Writes a file durably.
-fn write(path: &Path, bytes: &[u8]) -> Result<(), DriverError> {
+pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), DriverError> {
     let written = std::fs::write(path, bytes).and_then(|()| File::open(path)?.sync_all());
     written.map_err(|error| failed(path, &error))
 }
@@ -151,6 +169,6 @@ fn measure(directory: &Path) -> Result<(u64, String), DriverError> {
 }
 
 /// The first of these that exists below a directory.
-fn first_existing(root: &Path, names: &[&str]) -> Option<PathBuf> {
+pub(crate) fn first_existing(root: &Path, names: &[&str]) -> Option<PathBuf> {
     names.iter().map(|name| root.join(name)).find(|path| path.exists())
 }

@@ -1,42 +1,34 @@
-//! Which kernel modules micro needs, and in which order they load.
+//! The kernel modules that a template's initial RAM file system needs, in the order in which they load.
 //!
 //! Each module names those it depends on in its `.modinfo`; the index files that usually tell are only made when a
-//! kernel package is installed, which ours is not.
+//! kernel package is installed, which micro's is not.
 
 use super::command::{Command, run};
-use super::packages::Parts;
 use super::{blocking, failed, read};
 use hostler_core::ports::DriverError;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// What micro cannot do without, in the order of loading: the channel to us first.
-const WANTED: [&str; 8] = [
-    "virtio_pci",
-    "virtio_console",
-    "virtio_rng",
-    "virtio_net",
-    "virtio_blk",
-    "virtio_balloon",
-    "button",
-    "evdev",
-];
-
 /// A module, ready to be loaded.
 #[derive(Debug)]
-pub(super) struct Module {
+pub(crate) struct Module {
     /// Its name with underscores, as the kernel has it.
-    pub(super) name: String,
+    pub(crate) name: String,
     /// Its file, uncompressed.
-    pub(super) bytes: Vec<u8>,
+    pub(crate) bytes: Vec<u8>,
 }
 
-/// Reads the modules that are needed, each behind those it depends on. Those built into the kernel are left out.
-pub(super) async fn choose(parts: &Parts) -> Result<Vec<Module>, DriverError> {
-    let root = parts.modules.clone();
+/// Reads the wanted modules from `lib/modules/RELEASE`, each behind those it depends on. Those built into the kernel are
+/// left out.
+pub(crate) async fn choose(
+    wanted: &[&str],
+    modules: &Path,
+    release: &str,
+) -> Result<Vec<Module>, DriverError> {
+    let root = modules.to_owned();
     let (files, built_in) = blocking(move || survey(&root)).await?;
     let mut chosen: Vec<Module> = Vec::new();
-    for wanted in WANTED {
+    for &wanted in wanted {
         // Each name is looked at twice: to put down what it depends on, then, those being there, itself.
         let mut waiting = vec![wanted.to_owned()];
         while let Some(name) = waiting.pop() {
@@ -47,10 +39,7 @@ pub(super) async fn choose(parts: &Parts) -> Result<Vec<Module>, DriverError> {
                 if built_in.lines().any(|line| module_name(Path::new(line)).as_deref() == Some(&name)) {
                     continue;
                 }
-                return Err(DriverError::refused(format!(
-                    "the kernel {} has no module {name}",
-                    parts.release
-                )));
+                return Err(DriverError::refused(format!("the kernel {release} has no module {name}")));
             };
             let bytes = load(path).await?;
             let missing =

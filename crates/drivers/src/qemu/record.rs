@@ -10,7 +10,7 @@ use super::process::{self, Process};
 use crate::directory::{Directory, Entry, PRIVATE_FILE};
 use crate::durable::{io_failed, sync_directory};
 use hostler_core::ids::MachineId;
-use hostler_core::ports::{DriverError, Endpoint, MachineSpec};
+use hostler_core::ports::{DriverError, Endpoint, Link, MachineSpec};
 use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
@@ -22,6 +22,9 @@ use std::path::PathBuf;
 const SPEC: &str = "spec.json";
 const PID: &str = "pid";
 pub(super) const QEMU_LOG: &str = "qemu.log";
+
+/// Where SSH listens in guests.
+const SSH_PORT: u16 = 22;
 
 /// Longest `spec.json` and the most of a log that is ever read into memory.
 const READ_LIMIT: u64 = 1 << 20;
@@ -42,10 +45,16 @@ pub(super) struct StartRecord {
 }
 
 impl StartRecord {
-    /// Where the first forwarded port listens.
+    /// Where SSH is reached: at the first forwarded port, else at the first address that is known.
     pub(super) fn endpoint(&self) -> Option<Endpoint> {
-        let port = self.forwards.iter().flatten().next()?;
-        Some(Endpoint { address: IpAddr::V4(Ipv4Addr::LOCALHOST), port: *port })
+        if let Some(port) = self.forwards.iter().flatten().next() {
+            return Some(Endpoint { address: IpAddr::V4(Ipv4Addr::LOCALHOST), port: *port });
+        }
+        let known = self.spec.nics.iter().find_map(|nic| match nic.link {
+            Link::Bridge { address, .. } => address,
+            Link::User { .. } => None,
+        });
+        known.map(|address| Endpoint { address, port: SSH_PORT })
     }
 }
 

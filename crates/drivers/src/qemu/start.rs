@@ -3,21 +3,23 @@
 //! The server may die between any two of these steps; each leaves enough behind for the next server to go on or to
 //! clean up. The fail points name the places (see [`fail_point`]).
 
-use super::command_line::{CODE_MIB, Platform, QMP_SOCKET, command_line};
+use super::command_line::{CODE_MIB, Platform, QMP_SOCKET, Wire, command_line};
 use super::probe::Probed;
 use super::process::{self, Process};
 use super::qmp::Qmp;
 use super::record::{Home, QEMU_LOG, StartRecord};
-use super::{Driver, Running, Turn, locked, seed, stop};
+use super::{Driver, Running, Turn, locked, seed, snapshots, stop};
 use crate::cgroup::Bounds;
 use crate::durable::{blocking, io_failed};
 use crate::layout::Layout;
+use crate::network::tap;
 use crate::spawn::Confinement;
 use hostler_core::fail::fail_point;
 use hostler_core::ids::MachineId;
-use hostler_core::ports::{DriverError, DriverErrorKind, MachineSpec, Sighting};
+use hostler_core::ports::{DriverError, DriverErrorKind, Link, MachineSpec, Sighting};
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -81,8 +83,13 @@ impl Driver {
             machine_type: &probed.machine_type,
             accelerator: &accelerator.name,
             cpu: &accelerator.cpu,
+            host_cpus: super::host_cpus(),
+            host_memory_mib: super::host_memory_mib(),
         };
-        let arguments = command_line(spec, platform, &Layout::seen_by_machine(), &forwards)?;
+        let taps = open_taps(spec).await?;
+        let wires = wires(&forwards, &taps);
+        let arguments = command_line(spec, platform, &Layout::seen_by_machine(), &wires)?;
+        let taps: Vec<OwnedFd> = taps.into_iter().flatten().collect();
         let record = StartRecord {
             generation: spec.generation,
             qemu_version: probed.version().to_owned(),
@@ -97,11 +104,13 @@ impl Driver {
             // One piece of blocking work, so that a caller who gives up cannot leave a process without its pid file.
             blocking(move || {
                 let _turn = turn;
-                spawn_recorded(&driver, &home, &record, &spec, kvm)
+                spawn_recorded(&driver, &home, &record, &spec, Given { kvm, taps })
             })
             .await?
         };
-        match self.let_boot(&home, &process).await {
+        // Memory is loaded before QEMU says its first word.
+        let patience = if spec.snapshot.is_some() { snapshots::PATIENCE } else { SPAWN_PATIENCE };
+        match self.let_boot(&home, &process, patience).await {
             Ok(qmp) => {
                 let id = spec.id;
                 let running = Running { id, home, record, process, qmp, ending: AtomicBool::new(false) };
@@ -116,16 +125,16 @@ impl Driver {
     }
 
     /// Connects to the process that was just spawned and lets guest code run.
-    async fn let_boot(&self, home: &Home, process: &Process) -> Result<Qmp, DriverError> {
+    async fn let_boot(&self, home: &Home, process: &Process, patience: Duration) -> Result<Qmp, DriverError> {
         let booting = async {
-            let qmp = Qmp::negotiate(first_connection(home).await?, SPAWN_PATIENCE).await?;
+            let qmp = Qmp::negotiate(first_connection(home).await?, patience).await?;
             qmp.execute("cont", serde_json::Value::Null).await?;
             Ok(qmp)
         };
         tokio::select! {
             biased;
             () = process.ended() => Err(DriverError::refused("QEMU ended while it started")),
-            booted = tokio::time::timeout(SPAWN_PATIENCE, booting) => {
+            booted = tokio::time::timeout(patience, booting) => {
                 booted.unwrap_or_else(|_| Err(DriverError::timeout("QEMU did not come up in time")))
             }
         }
@@ -157,6 +166,23 @@ impl Driver {
         }
     }
 
+    /// Lets a machine that grows while it runs take more.
+    pub(super) async fn widen(
+        self: &Arc<Self>,
+        id: MachineId,
+        vcpus: u32,
+        memory_mib: u64,
+    ) -> Result<(), DriverError> {
+        let driver = self.clone();
+        blocking(move || {
+            // However guest code is run, it may take what the hungrier way needs.
+            let bounds = bounds(vcpus, memory_mib, driver.config.memory_overhead_mib, false);
+            let made = driver.groups.make(&id.to_string(), bounds);
+            made.map(drop).map_err(|error| io_failed("cannot raise the process's limits", &error))
+        })
+        .await
+    }
+
     /// A free loopback port for each card that forwards one.
     fn take_ports(&self, spec: &MachineSpec) -> Result<Vec<Option<u16>>, DriverError> {
         let mut taken = locked(&self.ports);
@@ -177,6 +203,26 @@ impl Driver {
     }
 }
 
+/// The tap of each card on a bridge. QEMU gets them opened, so it needs no rights of its own.
+async fn open_taps(spec: &MachineSpec) -> Result<Vec<Option<OwnedFd>>, DriverError> {
+    let mut taps = Vec::with_capacity(spec.nics.len());
+    for nic in &spec.nics {
+        taps.push(match &nic.link {
+            Link::User { .. } => None,
+            Link::Bridge { network, bridge, .. } => Some(tap::open(*network, bridge, &nic.mac).await?),
+        });
+    }
+    Ok(taps)
+}
+
+fn wires(forwards: &[Option<u16>], taps: &[Option<OwnedFd>]) -> Vec<Wire> {
+    let wire = |(port, tap): (&Option<u16>, &Option<OwnedFd>)| match tap {
+        Some(tap) => Wire::Tap(tap.as_raw_fd()),
+        None => Wire::User(*port),
+    };
+    forwards.iter().zip(taps).map(wire).collect()
+}
+
 /// A machine that runs already. One whose server died just before letting it run is let run now.
 async fn let_run(running: &Running) -> Result<Sighting, DriverError> {
     if running.qmp.status().await? == "prelaunch" {
@@ -185,26 +231,36 @@ async fn let_run(running: &Running) -> Result<Sighting, DriverError> {
     Ok(running.sighting().await)
 }
 
+/// What a process gets beside its arguments.
+struct Given {
+    /// The right to use `/dev/kvm`.
+    kvm: bool,
+    /// Taps of its cards.
+    taps: Vec<OwnedFd>,
+}
+
 /// Writes everything down, then spawns.
 fn spawn_recorded(
     driver: &Driver,
     home: &Home,
     record: &StartRecord,
     spec: &MachineSpec,
-    kvm: bool,
+    given: Given,
 ) -> Result<Process, DriverError> {
     let failed = |error: io::Error| io_failed("cannot prepare the machine's directory", &error);
-    let user = driver.isolation.settle(&driver.layout, spec.id, &spec.disks, kvm).map_err(failed)?;
+    let user = driver.isolation.settle(&driver.layout, spec.id, &spec.disks, given.kvm).map_err(failed)?;
     let directory = home.prepare().map_err(failed)?;
-    if let Some(given) = &spec.seed {
-        seed::write_seed(&directory, user.as_ref(), given)?;
+    if let Some(seed) = &spec.seed {
+        seed::write_seed(&directory, user.as_ref(), seed)?;
     }
     home.write_start(record)?;
     fail_point("qemu.recorded");
-    let bounds = bounds(spec, driver.config.memory_overhead_mib, kvm);
+    let bounds = bounds(spec.vcpus, spec.memory_mib, driver.config.memory_overhead_mib, given.kvm);
     let groups = driver.groups.make(&spec.id.to_string(), bounds);
     let groups = groups.map_err(|error| io_failed("cannot limit the machine's process", &error))?;
-    let confinement = Confinement { user, groups, session: true, network: true, ..Confinement::default() };
+    let (session, network) = (true, true);
+    let confinement =
+        Confinement { user, groups, session, network, inherited: given.taps, ..Confinement::default() };
     let pid = process::spawn(&driver.binary, &record.arguments, &directory, QEMU_LOG, confinement)?;
     fail_point("qemu.spawned");
     let held = match Process::hold(pid) {
@@ -225,10 +281,10 @@ fn spawn_recorded(
 
 /// What the process may take: the guest's memory and QEMU's own; its processors and half of one for QEMU's own work;
 /// a thread for each processor and those that QEMU makes for its disks.
-fn bounds(spec: &MachineSpec, overhead_mib: u64, kvm: bool) -> Bounds {
+fn bounds(vcpus: u32, memory_mib: u64, overhead_mib: u64, kvm: bool) -> Bounds {
     let code_mib = if kvm { 0 } else { CODE_MIB };
-    let mib = spec.memory_mib.saturating_add(overhead_mib).saturating_add(code_mib);
-    let vcpus = u64::from(spec.vcpus);
+    let mib = memory_mib.saturating_add(overhead_mib).saturating_add(code_mib);
+    let vcpus = u64::from(vcpus);
     Bounds {
         memory_bytes: mib.saturating_mul(1 << 20),
         cpu_percent: 100 * vcpus + 50,

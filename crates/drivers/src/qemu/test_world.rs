@@ -74,6 +74,7 @@ pub(crate) fn empty_machine(generation: u64) -> MachineSpec {
         nics: Vec::new(),
         seed: None,
         medium: None,
+        snapshot: None,
     }
 }
 

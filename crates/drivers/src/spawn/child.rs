@@ -3,7 +3,7 @@
 use super::{Confinement, User};
 use rustix::fs::Mode;
 use rustix::io::{Errno, FdFlags};
-use rustix::process::{Gid, Resource, Rlimit, Uid};
+use rustix::process::{Gid, Resource, Rlimit, Signal, Uid};
 use rustix::thread::CapabilitySet;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -17,6 +17,15 @@ pub(crate) fn unconfined(binary: &Path) -> Command {
     let mut command = Command::new(binary);
     command.env_clear().env("LC_ALL", "C").env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
     command
+}
+
+/// The child gets this signal when we are gone, however we went, and none of our descriptors but the first three.
+pub(crate) fn end_with_us(command: &mut Command, signal: Signal) {
+    before_exec(command, move || {
+        rustix::process::set_parent_process_death_signal(Some(signal))?;
+        close_on_exec();
+        Ok(())
+    });
 }
 
 /// Lets the child of this command begin in this confinement. `rules` are Landlock's, if it has any.

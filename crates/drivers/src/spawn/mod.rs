@@ -6,7 +6,7 @@
 mod child;
 mod rules;
 
-pub(crate) use child::unconfined;
+pub(crate) use child::{end_with_us, unconfined};
 pub(crate) use rules::landlock_problem;
 
 use std::io;

@@ -2,11 +2,12 @@
 
 use super::machine::{MachineCommand, Ssh};
 use super::objects::{
-    AddressCommand, HostCommand, NetworkCommand, StorageCommand, TaskCommand, TemplateCommand, TokenCommand,
-    VolumeCommand,
+    AddressCommand, HostCommand, NetworkCommand, SnapshotCommand, StorageCommand, TaskCommand,
+    TemplateCommand, TokenCommand, VolumeCommand,
 };
 use super::settings::ConfigCommand;
 use super::show::units;
+use super::state::{BackupFile, StoreCommand};
 use crate::config::{Listen, Overrides};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -120,6 +121,9 @@ pub(super) enum Command {
     /// Virtual disks
     #[command(subcommand)]
     Volume(VolumeCommand),
+    /// States of machines that can be gone back to
+    #[command(subcommand)]
+    Snapshot(SnapshotCommand),
     /// Networks
     #[command(subcommand)]
     Network(NetworkCommand),
@@ -142,6 +146,14 @@ pub(super) enum Command {
     Whoami,
     /// Show what happens, as it happens
     Events,
+    /// Write everything hostler knows to one file, also while the server runs
+    #[command(after_help = "Example:\n  hostler backup /backup/hostler-$(date +%F)")]
+    Backup(BackupFile),
+    /// Fill an empty installation from a backup; no server may be running
+    Restore(BackupFile),
+    /// Databases
+    #[command(subcommand)]
+    Store(StoreCommand),
     /// The configuration
     #[command(subcommand)]
     Config(ConfigCommand),

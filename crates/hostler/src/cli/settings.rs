@@ -35,12 +35,16 @@ pub(super) fn config(
         ConfigCommand::Check => {
             let (config, data_dir) = config::load(&global.overrides(None), &Variables::of_process())?;
             drivers.check(&config)?;
+            let database = config.database()?;
             match global.output {
                 Format::Json => output::json(&Checked { data_dir, config }),
                 Format::Table => {
                     output::line("the configuration is fine");
                     output::line(format_args!("listen    {}", config.listen));
                     output::line(format_args!("data_dir  {}", data_dir.display()));
+                    if let Some(database) = database {
+                        output::line(format_args!("store     {database}"));
+                    }
                 }
             }
         }

@@ -24,6 +24,7 @@ impl ConfigError {
         let start = floor(source, span.start);
         let line_start = source[..start].rfind('\n').map_or(0, |at| at + 1);
         let line = source[line_start..].lines().next().unwrap_or_default();
+        let shown = without_password(line);
         let number = source[..line_start].matches('\n').count() + 1;
         let before = source[line_start..start].chars().count();
         let end = floor(source, span.end).min(line_start + line.len()).max(start);
@@ -32,8 +33,16 @@ impl ConfigError {
         // Tabs are kept before the mark, so that it stands under its place whatever their width.
         let indent: String = line.chars().take(before).map(|c| if c == '\t' { c } else { ' ' }).collect();
         let place = format!("{}:{number}:{}", path.display(), before + 1);
-        Self::new(format!("{place}: {message}\n{gutter} |\n{number} | {line}\n{gutter} | {indent}{marks}"))
+        Self::new(format!("{place}: {message}\n{gutter} |\n{number} | {shown}\n{gutter} | {indent}{marks}"))
     }
+}
+
+/// The line with every password in an address covered, character by character.
+fn without_password(line: &str) -> String {
+    let Some((before, address)) = line.split_once("://") else { return line.to_owned() };
+    let Some((user, host)) = address.split_once('@') else { return line.to_owned() };
+    let Some((name, password)) = user.split_once(':') else { return line.to_owned() };
+    format!("{before}://{name}:{}@{host}", "*".repeat(password.chars().count()))
 }
 
 /// The nearest character boundary at or before `at`.

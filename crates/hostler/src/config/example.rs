@@ -23,6 +23,12 @@ level = "info"
 # "pretty" for people, "json" for machines, "auto": pretty on a terminal, else json.
 format = "auto"
 
+[store]
+# Where records are kept. Left out, it is SQLite in the data directory; with PostgreSQL several hosts form one installation.
+# url = "postgres://hostler@db.example:5432/hostler?sslmode=verify-full"
+# Better than a password here: a file that holds the whole address, and that only hostler may read.
+# url_file = "/etc/hostler/database"
+
 [qemu]
 # Programs; a bare name is looked for in PATH.
 binary = "qemu-system-x86_64"

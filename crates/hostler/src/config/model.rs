@@ -1,10 +1,12 @@
 //! The settings, their units and their defaults.
 
-use super::Listen;
+use super::{ConfigError, Listen};
 use hostler_core::core::Settings;
 use hostler_drivers::qemu::UidRange;
+use hostler_store::{Address, OpenError};
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Every setting there is.
@@ -19,6 +21,8 @@ pub struct Config {
     pub server: Server,
     /// What is logged.
     pub log: Log,
+    /// Where records are kept.
+    pub store: Store,
     /// How machines are run.
     pub qemu: Qemu,
     /// What keeps machines apart.
@@ -72,6 +76,40 @@ pub enum LogFormat {
     Pretty,
     /// One JSON object per line.
     Json,
+}
+
+/// Where records are kept. With neither setting it is SQLite, in the data directory.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Store {
+    /// A PostgreSQL database: `postgres://user:password@host:5432/name`.
+    pub url: Option<Secret>,
+    /// A file that holds the address and nothing else, and that not everybody may read.
+    pub url_file: Option<PathBuf>,
+}
+
+/// Text with a password in it: shown to nobody.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The text itself.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret")
+    }
+}
+
+impl Serialize for Secret {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str("(not shown)")
+    }
 }
 
 /// How machines are run.
@@ -211,6 +249,14 @@ impl Config {
                 return refuse(key, "must be between 1 and 876600");
             }
         }
+        if self.store.url.is_some() && self.store.url_file.is_some() {
+            return refuse("store.url", "and store.url_file cannot both be set");
+        }
+        if let Some(url) = &self.store.url
+            && let Err(error) = url.expose().parse::<Address>()
+        {
+            return Err(("store.url", format!("cannot be used: {error}")));
+        }
         if self.qemu.console_bytes < 4096 {
             return refuse("qemu.console_bytes", "must be at least 4096");
         }
@@ -226,6 +272,18 @@ impl Config {
         Ok(())
     }
 
+    /// The address of the database; none for the one in the data directory.
+    ///
+    /// # Errors
+    /// The file that holds it cannot be read, may be read by everybody, or holds something else.
+    pub fn database(&self) -> Result<Option<Address>, ConfigError> {
+        let Some(path) = &self.store.url_file else {
+            let url = self.store.url.as_ref().map(|url| url.expose().parse::<Address>());
+            return url.transpose().map_err(|error| ConfigError::new(error.to_string()));
+        };
+        address_in(path).map(Some)
+    }
+
     /// The part that core needs.
     pub fn settings(&self) -> Settings {
         let hours = |count: u64| Duration::from_secs(count * 3600);
@@ -238,4 +296,18 @@ impl Config {
             concurrency: self.tasks.concurrency,
         }
     }
+}
+
+/// The address of a database that a file holds.
+///
+/// # Errors
+/// The file cannot be read, may be read by everybody, or holds something else.
+pub fn address_in(path: &Path) -> Result<Address, ConfigError> {
+    let refused = |why: String| ConfigError::new(format!("{}: {why}", path.display()));
+    let meta = std::fs::metadata(path).map_err(|error| refused(error.to_string()))?;
+    if meta.mode() & 0o007 != 0 {
+        return Err(refused("everybody may read it, and it may hold a password: chmod o= it".to_owned()));
+    }
+    let text = std::fs::read_to_string(path).map_err(|error| refused(error.to_string()))?;
+    text.trim().parse().map_err(|error: OpenError| refused(error.to_string()))
 }

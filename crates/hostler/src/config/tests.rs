@@ -125,3 +125,39 @@ fn a_named_file_must_exist() {
     let text = load(&overrides, &Variables::default()).unwrap_err().to_string();
     assert!(text.starts_with("cannot read the configuration /nonexistent/h.toml: "), "{text}");
 }
+
+#[test]
+fn a_database_is_named_once_and_its_password_is_never_shown() {
+    let (_file, overrides) = file("");
+    let with = |all: &[(&str, &str)]| load(&overrides, &Variables::from_iter(all.iter().copied()));
+    assert!(with(&[]).unwrap().0.database().unwrap().is_none());
+    let url = "postgres://hostler:secret@db.example:6000/fleet";
+    let config = with(&[("HOSTLER__STORE__URL", url)]).unwrap().0;
+    let shown =
+        format!("{:?} {config:?} {}", config.database().unwrap(), serde_json::to_string(&config).unwrap());
+    assert!(shown.contains("fleet at db.example:6000") && !shown.contains("secret"), "{shown}");
+
+    let both = [("HOSTLER__STORE__URL", url), ("HOSTLER__STORE__URL_FILE", "/etc/hostler/database")];
+    let refused = with(&both).unwrap_err().to_string();
+    assert!(refused.contains("store.url and store.url_file cannot both be set"), "{refused}");
+    for wrong in ["mysql://hostler:secret@db/x", "postgres://hostler:secret@[::/x", "secret"] {
+        let refused = with(&[("HOSTLER__STORE__URL", wrong)]).unwrap_err().to_string();
+        assert!(refused.contains("store.url cannot be used") && !refused.contains("secret"), "{refused}");
+    }
+    let text = refusal("[store]\nurl = \"postgres://hostler:secret@db/x\n");
+    assert!(text.contains("postgres://hostler:******@db/x"), "{text}");
+}
+
+#[test]
+fn the_file_with_the_address_must_be_private() {
+    use std::os::unix::fs::PermissionsExt;
+    let mut held = tempfile::NamedTempFile::new().unwrap();
+    writeln!(held, "postgres://hostler:secret@db.example/fleet").unwrap();
+    let (_file, overrides) = file(&format!("[store]\nurl_file = \"{}\"\n", held.path().display()));
+    let config = load(&overrides, &Variables::default()).unwrap().0;
+    assert_eq!(config.database().unwrap().unwrap().to_string(), "fleet at db.example:5432");
+    std::fs::set_permissions(held.path(), std::fs::Permissions::from_mode(0o644)).unwrap();
+    assert!(config.database().unwrap_err().to_string().contains("everybody may read it"));
+    drop(held);
+    assert!(config.database().unwrap_err().to_string().contains("No such file"));
+}

@@ -2,17 +2,38 @@
 
 use hostler_core::Core;
 use hostler_core::core::LocalHost;
+use hostler_core::hosts::Presence;
+use hostler_core::ids::HostId;
 use hostler_core::reconcile::{Housekeeper, Observer};
 use hostler_core::tasks::Worker;
 use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 /// Pause before a host that could not be asked for its machines is asked again.
 const ADOPT_AGAIN: Duration = Duration::from_secs(5);
 
 /// Works until `stop`, then lets running steps finish. A panic in any part is passed on.
-pub(super) async fn run(core: Core, worker_name: String, stop: CancellationToken) {
+///
+/// When another process has taken over the host it returns at once: what runs then is cut off, as nothing may be done
+/// on a host that is not ours.
+pub(super) async fn run(core: Core, host: HostId, process: Uuid, stop: CancellationToken) {
+    let presence = Presence::new(core.clone(), process).run(stop.clone());
+    let lost = async {
+        match presence.await {
+            Err(error) => error,
+            // Told to stop: running steps still finish.
+            Ok(()) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = reconcile_and_work(core, host, stop) => {}
+        error = lost => tracing::error!(error = error.chain(), hint = error.hint, "this host is no longer ours"),
+    }
+}
+
+async fn reconcile_and_work(core: Core, host: HostId, stop: CancellationToken) {
     let mut running = JoinSet::new();
     let mut observers = Vec::new();
     for local in core.local_hosts().to_vec() {
@@ -24,7 +45,7 @@ pub(super) async fn run(core: Core, worker_name: String, stop: CancellationToken
         running.spawn(observer.run(stop.clone()));
     }
     running.spawn(Housekeeper::new(core.clone()).run(stop.clone()));
-    running.spawn(work(core, worker_name, stop));
+    running.spawn(work(core, format!("process-{host}"), stop));
     while let Some(ended) = running.join_next().await {
         if let Err(error) = ended
             && error.is_panic()

@@ -16,7 +16,7 @@ const LOCK_PAUSE_NS: i64 = 10_000_000;
 
 /// The data directory of this process, held until it is dropped.
 #[derive(Debug)]
-pub(super) struct DataDir {
+pub(crate) struct DataDir {
     path: PathBuf,
     /// The lock goes with the open file, so it cannot outlive the process.
     _lock: File,
@@ -24,7 +24,7 @@ pub(super) struct DataDir {
 
 impl DataDir {
     /// Makes the directory if need be and takes it for this process.
-    pub(super) fn take(path: &Path) -> Result<Self, Failure> {
+    pub(crate) fn take(path: &Path) -> Result<Self, Failure> {
         make(path)?;
         let lock = lock(path)?;
         let taken = Self { path: path.to_owned(), _lock: lock };
@@ -47,7 +47,7 @@ impl DataDir {
     }
 
     /// Where it is.
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
@@ -56,43 +56,39 @@ impl DataDir {
         self.path.join("hostler.db")
     }
 
-    /// The 256 bits kept beside the data; made when there is no data yet, or when the key's file is empty. A service
-    /// manager may keep them instead, as the credential `hostler-key` in the directory `credentials`.
-    pub(super) fn key(&self, credentials: Option<&Path>) -> Result<[u8; 32], Failure> {
-        if let Some(path) = credentials.map(|kept| kept.join("hostler-key")).filter(|path| path.exists()) {
-            let text = std::fs::read_to_string(&path)
-                .map_err(|error| Failure::because(format!("cannot read {}", path.display()), &error))?;
-            return digits(&path, text.trim());
-        }
+    /// The 256 bits kept beside the data, and whether they were made in place of lost ones. Made when there is no
+    /// installation yet, or when the key's file is empty.
+    pub(super) fn key(&self, installed: bool) -> Result<([u8; 32], bool), Failure> {
         let path = self.path.join("key");
         let text = match std::fs::read_to_string(&path) {
             Ok(text) => text.trim().to_owned(),
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                if self.database().exists() {
-                    return Err(Failure::new(format!("there is a database, but no key {}", path.display()))
-                        .cause("guests' host keys and stored secrets derive from it")
-                        .hint(format!(
-                            "restore it from a backup; or have a new one made, which changes them, with `touch {}`",
-                            path.display()
-                        )));
+                if installed {
+                    return Err(missing(&path));
                 }
-                String::new()
+                return Ok((new_key(&path)?, false));
             }
             Err(error) => return Err(Failure::because(format!("cannot read {}", path.display()), &error)),
         };
-        let mut key = [0; 32];
         if text.is_empty() {
-            getrandom::fill(&mut key)
-                .map_err(|error| Failure::because("the system gives no random bytes", &error))?;
-            write_private(&path, &format!("{}\n", hex::encode(key)))?;
-            return Ok(key);
+            return Ok((new_key(&path)?, true));
         }
         let loose = std::fs::metadata(&path).is_ok_and(|meta| meta.mode() & 0o077 != 0);
         if loose {
             return Err(Failure::new(format!("others may read {}", path.display()))
                 .hint(format!("if nobody has: `chmod 600 {}`", path.display())));
         }
-        digits(&path, &text)
+        Ok((digits(&path, &text)?, false))
+    }
+}
+
+/// The key that the service manager keeps for us, if it does: its credential `hostler-key`.
+pub(super) fn kept_key(credentials: &Path) -> Result<Option<[u8; 32]>, Failure> {
+    let path = credentials.join("hostler-key");
+    match std::fs::read_to_string(&path) {
+        Ok(text) => digits(&path, text.trim()).map(Some),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Failure::because(format!("cannot read {}", path.display()), &error)),
     }
 }
 
@@ -105,8 +101,27 @@ fn digits(path: &Path, text: &str) -> Result<[u8; 32], Failure> {
     Ok(key)
 }
 
+fn missing(path: &Path) -> Failure {
+    let hint = format!(
+        "restore it from a backup, or copy it from the data directory of another host of this installation; or have \
+         a new one made, which changes them, with `touch {}`",
+        path.display()
+    );
+    Failure::new(format!("there is a database, but no key {}", path.display()))
+        .cause("guests' host keys and stored secrets derive from it")
+        .hint(hint)
+}
+
+fn new_key(path: &Path) -> Result<[u8; 32], Failure> {
+    let mut key = [0; 32];
+    getrandom::fill(&mut key)
+        .map_err(|error| Failure::because("the system gives no random bytes", &error))?;
+    write_private(path, &format!("{}\n", hex::encode(key)))?;
+    Ok(key)
+}
+
 /// Writes a file that only we may read, at once and for good: a crash leaves the old one or the new one.
-pub(super) fn write_private(path: &Path, text: &str) -> Result<(), Failure> {
+pub(crate) fn write_private(path: &Path, text: &str) -> Result<(), Failure> {
     let write = || -> std::io::Result<()> {
         let new = path.with_extension("new");
         if let Err(error) = std::fs::remove_file(&new)
@@ -233,33 +248,32 @@ mod tests {
     fn the_key_is_made_once_and_private() {
         let directory = tempfile::tempdir().unwrap();
         let data = DataDir::take(directory.path()).unwrap();
-        let key = data.key(None).unwrap();
-        assert_eq!(data.key(None).unwrap(), key);
+        let key = data.key(false).unwrap();
+        assert_eq!(data.key(true).unwrap(), key);
         let path = directory.path().join("key");
         assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
-        assert!(data.key(None).unwrap_err().text.starts_with("others may read"));
+        assert!(data.key(true).unwrap_err().text.starts_with("others may read"));
     }
 
     #[test]
-    fn a_key_that_the_service_manager_keeps_wins() {
-        let (directory, credentials) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let data = DataDir::take(directory.path()).unwrap();
-        let own = data.key(Some(credentials.path())).unwrap();
+    fn a_service_manager_may_keep_the_key() {
+        let credentials = tempfile::tempdir().unwrap();
+        assert_eq!(kept_key(credentials.path()).unwrap(), None);
         std::fs::write(credentials.path().join("hostler-key"), format!("{}\n", "07".repeat(32))).unwrap();
-        assert_eq!(data.key(Some(credentials.path())).unwrap(), [7; 32]);
-        assert_eq!(data.key(None).unwrap(), own);
+        assert_eq!(kept_key(credentials.path()).unwrap(), Some([7; 32]));
+        std::fs::write(credentials.path().join("hostler-key"), "zz").unwrap();
+        assert!(kept_key(credentials.path()).unwrap_err().text.contains("is damaged"));
     }
 
     #[test]
     fn a_key_is_not_made_anew_beside_old_data_unless_asked_for() {
         let directory = tempfile::tempdir().unwrap();
         let data = DataDir::take(directory.path()).unwrap();
-        std::fs::write(data.database(), "").unwrap();
-        assert!(data.key(None).unwrap_err().text.starts_with("there is a database, but no key"));
+        assert!(data.key(true).unwrap_err().text.starts_with("there is a database, but no key"));
         std::fs::write(directory.path().join("key"), "").unwrap();
-        data.key(None).unwrap();
+        assert!(data.key(true).unwrap().1, "it was made in place of a lost one");
         std::fs::write(directory.path().join("key"), "zz").unwrap();
-        assert!(data.key(None).unwrap_err().text.contains("is damaged"));
+        assert!(data.key(true).unwrap_err().text.contains("is damaged"));
     }
 }

@@ -85,13 +85,12 @@ impl DriverFactory for RealDrivers {
         }
         let Qemu { binary, qemu_img, agent, console_bytes, .. } = config.qemu.clone();
         let hypervisor = QemuHypervisor::new(QemuConfig {
-            host: installation.host,
-            data_dir: data_dir.to_owned(),
             binary,
             accelerator: accelerator(&config.qemu.accelerator),
             console_bytes,
             uids: config.isolation.range().map_err(Failure::new)?,
             memory_overhead_mib: config.isolation.memory_overhead_mib,
+            ..QemuConfig::new(installation.host, data_dir)
         });
         let storage = LocalStorage::new(LocalStorageConfig {
             id: installation.storage,

@@ -10,6 +10,9 @@ use std::path::Path;
 /// Letters and digits that nobody confuses when reading them aloud; 32 of them, so a byte maps without bias.
 const ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
 
+/// Where a password that was made up is written.
+const PASSWORD_FILE: &str = "initial-admin-password";
+
 /// What the environment says of the first administrator.
 ///
 /// Without a password one is made up and written to a file that only we may read, before the installation exists:
@@ -23,7 +26,7 @@ pub(super) fn first_start(data_dir: &Path, variables: &Variables) -> Result<Firs
     let password = match text("HOSTLER_ADMIN_PASSWORD") {
         Some(password) => password,
         None => {
-            let path = data_dir.join("initial-admin-password");
+            let path = data_dir.join(PASSWORD_FILE);
             let password = make_up()?;
             write_private(&path, &format!("{password}\n"))?;
             tracing::info!(email, file = %path.display(), "made the administrator; the password is in the file");
@@ -32,7 +35,7 @@ pub(super) fn first_start(data_dir: &Path, variables: &Variables) -> Result<Firs
     };
     let password = hash_password(&password)
         .map_err(|error| Failure::new(format!("HOSTLER_ADMIN_PASSWORD: {}", error.text)))?;
-    Ok(FirstStart { host_name: host_name(), email, password })
+    Ok(FirstStart { email, password })
 }
 
 fn make_up() -> Result<String, Failure> {
@@ -42,7 +45,17 @@ fn make_up() -> Result<String, Failure> {
     Ok(bytes.iter().map(|byte| char::from(ALPHABET[usize::from(byte % 32)])).collect())
 }
 
-fn host_name() -> String {
+/// Takes the made-up password back: another process has made the installation, with an administrator of its own.
+pub(super) fn forget(data_dir: &Path) {
+    if let Err(error) = std::fs::remove_file(data_dir.join(PASSWORD_FILE))
+        && error.kind() != std::io::ErrorKind::NotFound
+    {
+        tracing::warn!(%error, "{PASSWORD_FILE} counts for nothing, but cannot be removed");
+    }
+}
+
+/// What this computer calls itself.
+pub(super) fn host_name() -> String {
     let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
     if name.is_empty() { "localhost".into() } else { name }
 }

@@ -7,31 +7,32 @@
 //! `server.shutdown_s` is cut off: tasks go on where they were at the next start, machines run on. A second signal
 //! ends the process at once. A panic anywhere in the background ends it with exit code 1.
 
+mod arrival;
 mod background;
 mod data_dir;
 mod drivers;
 mod first;
+mod host_file;
 mod listen;
 mod log;
 mod system;
 
+pub(crate) use data_dir::{DataDir, write_private};
 pub use drivers::{DriverFactory, RealDrivers};
 pub use system::{SystemClock, SystemIds};
 
 use crate::config::{Config, Variables};
 use crate::failure::Failure;
 use crate::output;
+use arrival::Arrived;
 use axum::Router;
 use axum::extract::{ConnectInfo, Request};
 use axum::middleware::map_request;
 use axum::serve::ListenerExt;
-use data_dir::DataDir;
 use hostler_core::Core;
 use hostler_core::core::{LocalHost, Parts};
-use hostler_core::hosts::{Installation, bootstrap};
-use hostler_core::ports::{Clock, Ids};
+use hostler_core::ports::{Clock, Ids, Store};
 use hostler_doors::{DoorState, router};
-use hostler_store::SqliteStore;
 use listen::{LocalListener, Peer};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -80,26 +81,25 @@ async fn run(
     let mut signals = Signals::new()?;
     // What an administrator gets wrong most often comes first: then nothing has been made yet. Who connects already
     // is answered as soon as the doors open.
+    let at_server = config.database()?;
+    let shared = at_server.is_some();
     let (tcp, address) = listen::tcp(&config.listen).await?;
     let unix = LocalListener::bind(data_dir.path())?;
-    let key = data_dir.key(variables.get("CREDENTIALS_DIRECTORY").map(Path::new))?;
-    let store = SqliteStore::open(&data_dir.database())
+    let database = hostler_store::open(at_server, &data_dir.database())
         .await
         .map_err(|error| Failure::because("cannot open the database", &error))?;
-    let store = Arc::new(store);
+    let store = database.store();
     let (clock, ids): (Arc<dyn Clock>, Arc<dyn Ids>) = (Arc::new(SystemClock), Arc::new(SystemIds));
-    let installation = install(store.as_ref(), clock.as_ref(), ids.as_ref(), data_dir, variables).await?;
+    let arrived =
+        arrival::arrive(store.as_ref(), shared, clock.as_ref(), ids.as_ref(), data_dir, variables, address);
+    let Arrived { installation, process, key } = arrived.await?;
     let local = drivers.make(config, installation, data_dir.path())?;
-    let core = core(config, &store, clock, ids, local, key);
-    core.key_check().await.map_err(|error| {
-        Failure::because(format!("cannot use the key of {}", data_dir.path().display()), &error)
-            .hint("restore the key that was backed up with this database")
-    })?;
+    let core = core(config, store, clock, ids, local, key);
 
     let stop = CancellationToken::new();
     let mut running = JoinSet::new();
     let router = router(DoorState::new(core.clone(), stop.clone()));
-    running.spawn(background::run(core, format!("process-{}", installation.host), stop.clone()));
+    running.spawn(background::run(core, installation.host, process, stop.clone()));
     let mut doors = JoinSet::new();
     doors.spawn(serve_tcp(tcp, router.clone(), stop.clone()));
     doors.spawn(serve_unix(unix, router, stop.clone()));
@@ -121,41 +121,20 @@ async fn run(
             std::process::exit(1);
         }
     };
-    store.close().await;
+    database.close().await;
     outcome
-}
-
-async fn install(
-    store: &SqliteStore,
-    clock: &dyn Clock,
-    ids: &dyn Ids,
-    data_dir: &DataDir,
-    variables: &Variables,
-) -> Result<Installation, Failure> {
-    let mut refused = None;
-    let installed = bootstrap(store, clock, ids, || {
-        first::first_start(data_dir.path(), variables).map_err(|failure| {
-            let error = hostler_core::Error::unavailable(failure.text.clone());
-            refused = Some(failure);
-            error
-        })
-    });
-    let installed = installed.await;
-    installed.map_err(|error| {
-        refused.take().unwrap_or_else(|| Failure::because("cannot read the installation", &error))
-    })
 }
 
 fn core(
     config: &Config,
-    store: &Arc<SqliteStore>,
+    store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     ids: Arc<dyn Ids>,
     local: LocalHost,
     key: [u8; 32],
 ) -> Core {
     let settings = config.settings();
-    Core::new(Parts { store: store.clone(), clock, ids, hosts: vec![local], key, settings })
+    Core::new(Parts { store, clock, ids, hosts: vec![local], key, settings })
 }
 
 async fn serve_tcp(listener: TcpListener, router: Router, stop: CancellationToken) -> std::io::Result<()> {

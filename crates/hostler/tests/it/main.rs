@@ -4,6 +4,8 @@
 
 mod bad_input;
 mod crash;
+mod debian;
+mod debian_template;
 mod images;
 mod native;
 mod program;

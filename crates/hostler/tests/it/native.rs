@@ -116,6 +116,68 @@ async fn a_machine_is_made_switched_and_removed() {
 }
 
 #[tokio::test]
+async fn a_snapshot_is_taken_gone_back_to_and_removed() {
+    let world = World::with_template().await.unwrap();
+    let door = Door::of(&world);
+    let made = door.post("/machines", json!({"name": "web-1", "template": "micro"})).await;
+    world.run_tasks(Mode::Plain).await.unwrap();
+    let volume = door.get("/machines/web-1").await.body["volumes"][0].as_str().unwrap().to_owned();
+    let data = door.post("/volumes", json!({"name": "data", "size_mib": 8})).await.body;
+    world.run_tasks(Mode::Plain).await.unwrap();
+    let data = format!("/volumes/{}", data["record"]["id"].as_str().unwrap());
+    door.post("/machines/web-1/stop", json!({"force": true})).await;
+    world.run_tasks(Mode::Plain).await.unwrap();
+    let attached = door.post(&format!("{data}/attach"), json!({"machine": "web-1"})).await;
+    assert_eq!(attached.status, StatusCode::OK, "{}", attached.body);
+
+    let path = "/machines/web-1/snapshots";
+    let of_memory = door.post(path, json!({"name": "s", "memory": true})).await;
+    assert_eq!((of_memory.status, &of_memory.body["code"]), (StatusCode::CONFLICT, &json!("wrong_state")));
+    assert_eq!(door.post(path, json!({"name": ""})).await.body["field"], "name");
+    let taken = door.post(path, json!({"name": "first"})).await;
+    assert_eq!(taken.status, StatusCode::ACCEPTED, "{}", taken.body);
+    assert_eq!(taken.body["record"]["state"], "creating");
+    assert_eq!(door.post(path, json!({"name": "second"})).await.body["code"], "busy");
+    assert_eq!(door.post("/machines/web-1/start", json!({})).await.body["code"], "busy");
+    world.run_tasks(Mode::Plain).await.unwrap();
+    let id = taken.body["record"]["id"].as_str().unwrap();
+    let snapshot = door.get(&format!("/snapshots/{id}")).await.body;
+    assert_eq!((&snapshot["state"], &snapshot["task"]), (&json!("present"), &Value::Null));
+    assert_eq!(snapshot["volumes"].as_array().unwrap().len(), 2);
+    assert_eq!(snapshot["volumes"][0]["volume"], volume);
+
+    // What is part of it stays; what has grown is as small again.
+    let refused = door.post(&format!("{data}/detach"), json!({})).await;
+    assert_eq!((refused.status, &refused.body["code"]), (StatusCode::CONFLICT, &json!("has_snapshots")));
+    door.post(&format!("{data}/grow"), json!({"size_mib": 16})).await;
+    let back = door.ask(Method::POST, &format!("/snapshots/{id}/revert"), &[], None).await;
+    assert_eq!(back.status, StatusCode::ACCEPTED, "{}", back.body);
+    world.run_tasks(Mode::Plain).await.unwrap();
+    assert_eq!(door.get(&data).await.body["size_mib"], 8);
+    world.check_whole().await.unwrap();
+
+    let number = snapshot["number"].as_i64().unwrap();
+    let removed = door.ask(Method::DELETE, &format!("/snapshots/{number}"), &[], None).await;
+    assert_eq!(removed.status, StatusCode::ACCEPTED);
+    world.run_tasks(Mode::Plain).await.unwrap();
+    assert_eq!(door.get(&format!("/snapshots/{id}")).await.status, StatusCode::NOT_FOUND);
+    for number in 0..65 {
+        let taken = door.post(path, json!({"name": format!("n{number}")})).await;
+        let expected = if number < 64 { StatusCode::ACCEPTED } else { StatusCode::INSUFFICIENT_STORAGE };
+        assert_eq!(taken.status, expected, "{}", taken.body);
+        world.run_tasks(Mode::Plain).await.unwrap();
+    }
+    assert_eq!(door.get("/snapshots?limit=1000").await.body["items"].as_array().unwrap().len(), 64);
+    let machine = made.body["record"]["id"].as_str().unwrap();
+    door.ask(Method::DELETE, &format!("/machines/{machine}"), &[], None).await;
+    world.run_tasks(Mode::Plain).await.unwrap();
+    assert_eq!(door.get("/snapshots").await.body["items"], json!([]));
+    assert_eq!(door.get(&data).await.body["machine"], Value::Null);
+    // The volume that stays has no past that nobody can go back to.
+    world.check_whole().await.unwrap();
+}
+
+#[tokio::test]
 async fn every_list_answers_in_every_order_page_by_page() {
     let world = World::with_template().await.unwrap();
     let door = Door::of(&world);

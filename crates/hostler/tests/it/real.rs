@@ -1,5 +1,7 @@
 //! Stories with real QEMU and real guests.
 
+mod snapshots;
+
 use crate::server::{DEADLINE, Program, Server, missing};
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
@@ -24,6 +26,7 @@ async fn real_machines() {
     stage.a_disk_image_is_imported_and_boots().await.context("an import").unwrap();
     stage.what_cannot_start_says_why().await.context("a machine that cannot start").unwrap();
     let stage = stage.machines_outlive_the_server().await.context("machines outlive the server").unwrap();
+    let stage = stage.snapshots().await.context("snapshots").unwrap();
     stage.ten_at_once().await.context("ten machines at once").unwrap();
     stage.nothing_is_left().await.context("nothing is left").unwrap();
 }
@@ -152,8 +155,8 @@ impl Stage {
     /// Everything that a guest can write to without end: its serial line, and the channel of an agent.
     async fn a_guest_that_floods_its_channels(&self) -> Result<()> {
         let machine = self.create("flood").await?;
-        let flood =
-            "for to in /dev/ttyS0 /dev/vport*p2; do [ -c $to ] || exit 1; (yes flood > $to) & done; exit 0";
+        let flood = "for to in /dev/ttyS0 /dev/vport*p2; do [ -c $to ] || exit 1; \
+                     (exec yes flood > $to 2> /dev/null < /dev/null) & done; exit 0";
         self.in_guest("flood", &["/bin/busybox", "sh", "-c", flood]).await?;
         let id = machine["id"].as_str().context("an id")?;
         let log = self.server.data.join("machines").join(id).join("console.log");

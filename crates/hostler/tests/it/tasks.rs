@@ -2,8 +2,10 @@
 //! call, then a clean undo.
 
 use anyhow::{Context, Result, ensure};
+use hostler_core::core::ListAsk;
 use hostler_core::machines::Verb as Power;
 use hostler_core::ports::DriverErrorKind;
+use hostler_core::snapshots::SnapshotAsk;
 use hostler_core::tasks::{TASK_KINDS, TaskState};
 use hostler_core::volumes::VolumeAsk;
 use hostler_sim::{Mode, Verb, World};
@@ -19,9 +21,25 @@ enum Scene {
     TemplateDelete,
     VolumeCreate,
     VolumeDelete,
+    SnapshotTake(Then),
+    SnapshotRevert(Then),
+    SnapshotRemove(Then),
 }
 
-const SCENES: [Scene; 14] = [
+/// How the machine is while its snapshot is taken, gone back to, or removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Then {
+    /// On, and its memory is in the snapshot.
+    OnWithMemory,
+    /// On, and its disks alone are in the snapshot.
+    On,
+    /// Off; its memory is in the snapshot if that was taken before.
+    Off,
+    /// On, its memory is in the snapshot, and its disk has grown since.
+    Grown,
+}
+
+const SCENES: [Scene; 24] = [
     Scene::Create,
     Scene::Power(Power::Start, false),
     Scene::Power(Power::Stop, false),
@@ -36,10 +54,20 @@ const SCENES: [Scene; 14] = [
     Scene::TemplateDelete,
     Scene::VolumeCreate,
     Scene::VolumeDelete,
+    Scene::SnapshotTake(Then::OnWithMemory),
+    Scene::SnapshotTake(Then::On),
+    Scene::SnapshotTake(Then::Off),
+    Scene::SnapshotRevert(Then::OnWithMemory),
+    Scene::SnapshotRevert(Then::On),
+    Scene::SnapshotRevert(Then::Off),
+    Scene::SnapshotRevert(Then::Grown),
+    Scene::SnapshotRemove(Then::OnWithMemory),
+    Scene::SnapshotRemove(Then::On),
+    Scene::SnapshotRemove(Then::Off),
 ];
 
 /// What tasks ask of drivers.
-const CALLED: [Verb; 14] = [
+const CALLED: [Verb; 20] = [
     Verb::Observe,
     Verb::Start,
     Verb::ShutDown,
@@ -54,6 +82,12 @@ const CALLED: [Verb; 14] = [
     Verb::ImageRemove,
     Verb::VolumeMake,
     Verb::VolumeRemove,
+    Verb::SnapshotTake,
+    Verb::SnapshotRevert,
+    Verb::SnapshotRemove,
+    Verb::VolumeSnapshot,
+    Verb::VolumeRevert,
+    Verb::VolumeSnapshotRemove,
 ];
 
 /// A world in which the scene can begin.
@@ -61,11 +95,16 @@ async fn stage(scene: Scene) -> Result<World> {
     let world = World::with_template().await?;
     let (core, admin) = (&world.core, &world.admin);
     match scene {
-        Scene::Power(..) | Scene::Delete => {
+        Scene::Power(..)
+        | Scene::Delete
+        | Scene::SnapshotTake(_)
+        | Scene::SnapshotRevert(_)
+        | Scene::SnapshotRemove(_) => {
             core.machine_create(admin, &World::machine("m"), None).await?;
         }
         Scene::VolumeDelete => {
-            core.volume_create(admin, &VolumeAsk { name: "v".into(), size_mib: 8 }, None).await?;
+            core.volume_create(admin, &VolumeAsk { name: "v".into(), size_mib: 8, storage: None }, None)
+                .await?;
         }
         _ => {}
     }
@@ -76,8 +115,29 @@ async fn stage(scene: Scene) -> Result<World> {
         _ => {}
     }
     world.run_tasks(Mode::Plain).await?;
+    if let Scene::Delete | Scene::SnapshotRevert(_) | Scene::SnapshotRemove(_) = scene {
+        let memory = !matches!(scene, Scene::SnapshotRevert(Then::On) | Scene::SnapshotRemove(Then::On));
+        core.snapshot_take(admin, "m", &snapshot(memory), None).await?;
+        world.run_tasks(Mode::Plain).await?;
+    }
+    if let Scene::SnapshotTake(then) | Scene::SnapshotRevert(then) | Scene::SnapshotRemove(then) = scene
+        && matches!(then, Then::Off | Then::Grown)
+    {
+        core.machine_power(admin, "m", Power::Stop, true).await?;
+        world.run_tasks(Mode::Plain).await?;
+        if then == Then::Grown {
+            let volume = core.volume_list(admin, ListAsk::default()).await?.items.remove(0);
+            core.volume_grow(admin, &volume.id.to_string(), volume.size_mib + 8).await?;
+            core.machine_power(admin, "m", Power::Start, false).await?;
+            world.run_tasks(Mode::Plain).await?;
+        }
+    }
     world.check_whole().await.context("before the scene")?;
     Ok(world)
+}
+
+fn snapshot(memory: bool) -> SnapshotAsk {
+    SnapshotAsk { name: "s".into(), description: String::new(), memory }
 }
 
 /// Asks for what the scene is about.
@@ -90,20 +150,27 @@ async fn ask(world: &World, scene: Scene) -> Result<()> {
         Scene::TemplateMake => {
             let mut ask = hostler_core::templates::TemplateAsk {
                 name: "another".into(),
-                source: hostler_core::ports::ImageSource::Recipe { recipe: "micro".into() },
+                source: hostler_core::ports::ImageSource::Recipe { recipe: "micro".into(), mirror: None },
                 description: String::new(),
                 vcpus: 1,
                 memory_mib: 128,
                 disk_mib: 0,
+                storage: None,
             };
             ask.description.push_str("a second one");
             core.template_make(admin, &ask, None).await?;
         }
         Scene::TemplateDelete => drop(core.template_delete(admin, "micro").await?),
         Scene::VolumeCreate => {
-            core.volume_create(admin, &VolumeAsk { name: "v".into(), size_mib: 8 }, None).await?;
+            core.volume_create(admin, &VolumeAsk { name: "v".into(), size_mib: 8, storage: None }, None)
+                .await?;
         }
         Scene::VolumeDelete => drop(core.volume_delete(admin, "1").await?),
+        Scene::SnapshotTake(then) => {
+            core.snapshot_take(admin, "m", &snapshot(then == Then::OnWithMemory), None).await?;
+        }
+        Scene::SnapshotRevert(_) => drop(core.snapshot_revert(admin, "1", true).await?),
+        Scene::SnapshotRemove(_) => drop(core.snapshot_remove(admin, "1").await?),
     }
     Ok(())
 }
@@ -173,6 +240,10 @@ async fn fails_cleanly(scene: Scene, verb: Verb) -> Result<bool> {
         }
         if matches!(scene, Scene::VolumeDelete) {
             world.core.volume_delete(&world.admin, "1").await?;
+            world.run_tasks(Mode::Plain).await?;
+        }
+        if matches!(scene, Scene::SnapshotRemove(_)) {
+            world.core.snapshot_remove(&world.admin, "1").await?;
             world.run_tasks(Mode::Plain).await?;
         }
     }

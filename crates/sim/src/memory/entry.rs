@@ -1,10 +1,11 @@
 //! What is known of one simulated machine: the part that outlives the process, and the part that does not.
 
 use super::wall_ms;
-use hostler_core::ids::{HostId, MachineId};
+use hostler_core::ids::{HostId, MachineId, SnapshotId};
 use hostler_core::machines::Observed;
 use hostler_core::ports::{Endpoint, Identity, MachineSpec, Sighting};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -28,6 +29,9 @@ pub(super) struct Entry {
     pub(super) began_ms: u64,
     /// When the power button was pressed, while the guest has not yet turned itself off.
     pub(super) asked_off_ms: Option<u64>,
+    /// Snapshots that its memory was kept in.
+    #[serde(default)]
+    pub(super) memories: BTreeSet<SnapshotId>,
 }
 
 impl Entry {
@@ -50,6 +54,7 @@ impl Entry {
             addresses,
             began_ms: wall_ms(),
             asked_off_ms: None,
+            memories: before.map(|before| before.memories.clone()).unwrap_or_default(),
         }
     }
 

@@ -6,7 +6,7 @@
 use super::entry::{Entry, Live};
 use super::journal::Journal;
 use super::{lock, wall_ms};
-use hostler_core::ids::{HostId, MachineId};
+use hostler_core::ids::{HostId, MachineId, SnapshotId};
 use hostler_core::machines::Observed;
 use hostler_core::ports::{DriverError, HypervisorEvent, MachineSpec, Sighting};
 use std::collections::HashMap;
@@ -105,12 +105,18 @@ impl Fleet {
     pub(super) fn start(&self, spec: &MachineSpec) -> Result<Sighting, DriverError> {
         if let Some(machine) = self.find(spec.id) {
             let mut live = lock(&machine);
+            if let Some(snapshot) = spec.snapshot {
+                has_memory(&live.entry, snapshot)?;
+            }
             let entry = Entry::started(self.host, spec, Some(&live.entry));
             self.alter(&mut live, |kept| *kept = entry)?;
-            live.begin(self.next_run(), self.boot);
+            live.begin(self.next_run(), self.boot_of(spec));
             let sighting = live.sighting();
             self.tell(spec.id, "RESUME");
             return Ok(sighting);
+        }
+        if spec.snapshot.is_some() {
+            return Err(DriverError::refused(format!("machine {} has no memory to run on from", spec.id)));
         }
         let entry = Entry::started(self.host, spec, None);
         self.journal.keep(spec.id.0, &entry)?;
@@ -119,6 +125,39 @@ impl Fleet {
         lock(&self.machines).insert(spec.id, Arc::new(Mutex::new(live)));
         self.tell(spec.id, "RESUME");
         Ok(sighting)
+    }
+
+    /// A guest that runs on from a snapshot has booted already.
+    fn boot_of(&self, spec: &MachineSpec) -> Duration {
+        if spec.snapshot.is_some() { Duration::ZERO } else { self.boot }
+    }
+
+    /// Keeps the memory of a machine that is up.
+    pub(super) fn keep_memory(&self, id: MachineId, snapshot: SnapshotId) -> Result<(), DriverError> {
+        let machine = self.get(id)?;
+        let mut live = lock(&machine);
+        self.alter(&mut live, |entry| _ = entry.memories.insert(snapshot))
+    }
+
+    /// The memory of a machine that is up becomes that of the snapshot; guest code runs.
+    pub(super) fn load_memory(&self, id: MachineId, snapshot: SnapshotId) -> Result<(), DriverError> {
+        let machine = self.get(id)?;
+        let mut live = lock(&machine);
+        has_memory(&live.entry, snapshot)?;
+        self.alter(&mut live, |entry| {
+            entry.power = Observed::On;
+            entry.asked_off_ms = None;
+        })?;
+        live.begin(self.next_run(), Duration::ZERO);
+        self.tell(id, "RESUME");
+        Ok(())
+    }
+
+    /// Forgets a kept memory.
+    pub(super) fn forget_memory(&self, id: MachineId, snapshot: SnapshotId) -> Result<(), DriverError> {
+        let machine = self.get(id)?;
+        let mut live = lock(&machine);
+        self.alter(&mut live, |entry| _ = entry.memories.remove(&snapshot))
     }
 
     /// Presses the power button of a guest that heeds it.
@@ -288,6 +327,13 @@ impl Fleet {
     fn next_run(&self) -> u64 {
         self.runs.fetch_add(1, Ordering::Relaxed) + 1
     }
+}
+
+fn has_memory(entry: &Entry, snapshot: SnapshotId) -> Result<(), DriverError> {
+    if entry.memories.contains(&snapshot) {
+        return Ok(());
+    }
+    Err(DriverError::refused(format!("machine {} has no memory of snapshot {snapshot}", entry.id)))
 }
 
 fn is_off(id: MachineId) -> DriverError {

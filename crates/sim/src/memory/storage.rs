@@ -11,7 +11,7 @@ use hostler_core::ports::{
 };
 use hostler_core::templates::{Image, ImageDisk, ImageFormat};
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::fs::File;
 use std::io::Read;
@@ -40,6 +40,7 @@ struct Inner {
     faults: Faults,
     images: Journal,
     volumes: Journal,
+    snapshots: Journal,
     kept: Mutex<Kept>,
 }
 
@@ -47,6 +48,14 @@ struct Inner {
 struct Kept {
     images: HashMap<TemplateId, Image>,
     volumes: HashMap<VolumeId, VolumeSpec>,
+    snapshots: HashMap<VolumeId, Snapshots>,
+}
+
+/// The snapshots in a volume, each with the size that the volume had.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Snapshots {
+    volume: VolumeId,
+    taken: BTreeMap<SnapshotId, u64>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -66,9 +75,13 @@ impl SimStorage {
     ) -> Result<Self, DriverError> {
         let path = data_dir.join("sim");
         if !config.persist {
-            return Ok(Self::with(id, path, config, faults, [Journal::nowhere(), Journal::nowhere()]));
+            return Ok(Self::with(id, path, config, faults, nowhere()));
         }
-        let journals = [Journal::open(path.join("images"))?, Journal::open(path.join("volumes"))?];
+        let journals = [
+            Journal::open(path.join("images"))?,
+            Journal::open(path.join("volumes"))?,
+            Journal::open(path.join("snapshots"))?,
+        ];
         let storage = Self::with(id, path, config, faults, journals);
         {
             let mut kept = lock(&storage.0.kept);
@@ -76,14 +89,15 @@ impl SimStorage {
             kept.images = images.into_iter().map(|entry| (entry.template, entry.image)).collect();
             let volumes = storage.0.volumes.entries::<VolumeSpec>()?;
             kept.volumes = volumes.into_iter().map(|spec| (spec.id, spec)).collect();
+            let snapshots = storage.0.snapshots.entries::<Snapshots>()?;
+            kept.snapshots = snapshots.into_iter().map(|of| (of.volume, of)).collect();
         }
         Ok(storage)
     }
 
     /// A storage that forgets everything, whatever the configuration says of that.
     pub fn in_memory(id: StorageId, config: &SimConfig, faults: Faults) -> Self {
-        let journals = [Journal::nowhere(), Journal::nowhere()];
-        Self::with(id, PathBuf::from("/sim"), config, faults, journals)
+        Self::with(id, PathBuf::from("/sim"), config, faults, nowhere())
     }
 
     fn with(
@@ -91,7 +105,7 @@ impl SimStorage {
         path: PathBuf,
         config: &SimConfig,
         faults: Faults,
-        [images, volumes]: [Journal; 2],
+        [images, volumes, snapshots]: [Journal; 3],
     ) -> Self {
         Self(Arc::new(Inner {
             id,
@@ -101,6 +115,7 @@ impl SimStorage {
             faults,
             images,
             volumes,
+            snapshots,
             kept: Mutex::default(),
         }))
     }
@@ -114,6 +129,55 @@ impl SimStorage {
     pub fn volume(&self, id: VolumeId) -> Option<VolumeSpec> {
         lock(&self.0.kept).volumes.get(&id).cloned()
     }
+
+    /// The snapshots in a volume.
+    pub fn snapshots(&self, id: VolumeId) -> BTreeSet<SnapshotId> {
+        let kept = lock(&self.0.kept);
+        kept.snapshots.get(&id).map(|of| of.taken.keys().copied().collect()).unwrap_or_default()
+    }
+
+    /// Takes a snapshot of a volume, whoever has it open. The first of a name stays.
+    pub(super) fn take(&self, id: VolumeId, snapshot: SnapshotId) -> Result<(), DriverError> {
+        let mut kept = lock(&self.0.kept);
+        let size_mib = kept.volumes.get(&id).ok_or_else(|| gone(id))?.size_mib;
+        let mut of = kept.snapshots.get(&id).cloned().unwrap_or_else(|| Snapshots::none(id));
+        of.taken.entry(snapshot).or_insert(size_mib);
+        self.0.snapshots.keep(id.0, &of)?;
+        kept.snapshots.insert(id, of);
+        Ok(())
+    }
+
+    /// Takes a volume back, whoever has it open.
+    pub(super) fn take_back(&self, id: VolumeId, snapshot: SnapshotId) -> Result<(), DriverError> {
+        let mut kept = lock(&self.0.kept);
+        let mut spec = kept.volumes.get(&id).cloned().ok_or_else(|| gone(id))?;
+        let taken = kept.snapshots.get(&id).and_then(|of| of.taken.get(&snapshot));
+        spec.size_mib =
+            *taken.ok_or_else(|| DriverError::refused(format!("volume {id} has no snapshot {snapshot}")))?;
+        self.0.volumes.keep(id.0, &spec)?;
+        kept.volumes.insert(id, spec);
+        Ok(())
+    }
+
+    /// Removes a snapshot from a volume, whoever has it open.
+    pub(super) fn forget(&self, id: VolumeId, snapshot: SnapshotId) -> Result<(), DriverError> {
+        let mut kept = lock(&self.0.kept);
+        let Some(mut of) = kept.snapshots.get(&id).cloned() else { return Ok(()) };
+        of.taken.remove(&snapshot);
+        self.0.snapshots.keep(id.0, &of)?;
+        kept.snapshots.insert(id, of);
+        Ok(())
+    }
+}
+
+impl Snapshots {
+    fn none(volume: VolumeId) -> Self {
+        Self { volume, taken: BTreeMap::new() }
+    }
+}
+
+fn nowhere() -> [Journal; 3] {
+    std::array::from_fn(|_| Journal::nowhere())
 }
 
 impl fmt::Debug for SimStorage {
@@ -161,8 +225,8 @@ impl Storage for SimStorage {
             return Ok(image);
         }
         let image = match source {
-            ImageSource::Recipe { recipe } if recipe == RECIPE => micro(),
-            ImageSource::Recipe { recipe } => {
+            ImageSource::Recipe { recipe, .. } if recipe == RECIPE => micro(),
+            ImageSource::Recipe { recipe, .. } => {
                 return Err(DriverError::refused(format!("there is no recipe `{recipe}`, only `{RECIPE}`")));
             }
             ImageSource::File { path, format, max_mib } => inspected(path, *format, *max_mib)?,
@@ -234,27 +298,33 @@ impl Storage for SimStorage {
         self.0.faults.before(Verb::VolumeRemove).await?;
         if self.volume(id).is_some() {
             pass(self.0.volume).await;
+            self.0.snapshots.forget(id.0)?;
             self.0.volumes.forget(id.0)?;
-            lock(&self.0.kept).volumes.remove(&id);
+            let mut kept = lock(&self.0.kept);
+            kept.snapshots.remove(&id);
+            kept.volumes.remove(&id);
         }
         self.0.faults.after(Verb::VolumeRemove)
     }
 
-    async fn volume_snapshot(&self, id: VolumeId, _snapshot: SnapshotId) -> Result<(), DriverError> {
+    async fn volume_snapshot(&self, id: VolumeId, snapshot: SnapshotId) -> Result<(), DriverError> {
         self.0.faults.before(Verb::VolumeSnapshot).await?;
-        self.volume(id).ok_or_else(|| gone(id))?;
+        pass(self.0.volume).await;
+        self.take(id, snapshot)?;
         self.0.faults.after(Verb::VolumeSnapshot)
     }
 
-    async fn volume_revert(&self, id: VolumeId, _snapshot: SnapshotId) -> Result<(), DriverError> {
+    async fn volume_revert(&self, id: VolumeId, snapshot: SnapshotId) -> Result<(), DriverError> {
         self.0.faults.before(Verb::VolumeRevert).await?;
-        self.volume(id).ok_or_else(|| gone(id))?;
+        pass(self.0.volume).await;
+        self.take_back(id, snapshot)?;
         self.0.faults.after(Verb::VolumeRevert)
     }
 
-    async fn volume_snapshot_remove(&self, id: VolumeId, _snapshot: SnapshotId) -> Result<(), DriverError> {
+    async fn volume_snapshot_remove(&self, id: VolumeId, snapshot: SnapshotId) -> Result<(), DriverError> {
         self.0.faults.before(Verb::VolumeSnapshotRemove).await?;
-        self.volume(id).ok_or_else(|| gone(id))?;
+        pass(self.0.volume).await;
+        self.forget(id, snapshot)?;
         self.0.faults.after(Verb::VolumeSnapshotRemove)
     }
 

@@ -7,6 +7,7 @@ use hostler_core::ports::{DriverError, NetworkSpec, Switch};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex};
+use tokio::sync::broadcast;
 
 /// A switch that makes nothing and remembers what it was told. Clones are the same switch.
 #[derive(Clone)]
@@ -14,12 +15,13 @@ pub struct SimSwitch {
     host: HostId,
     faults: Faults,
     networks: Arc<Mutex<BTreeMap<NetworkId, NetworkSpec>>>,
+    events: broadcast::Sender<NetworkId>,
 }
 
 impl SimSwitch {
     /// A switch without networks.
     pub fn new(host: HostId, faults: Faults) -> Self {
-        Self { host, faults, networks: Arc::default() }
+        Self { host, faults, networks: Arc::default(), events: broadcast::Sender::new(64) }
     }
 
     /// A network as it was applied last.
@@ -44,6 +46,14 @@ impl Switch for SimSwitch {
         None
     }
 
+    async fn examine(&self, network: &NetworkSpec) -> Result<(), DriverError> {
+        let taken = |other: &NetworkSpec| other.bridge == network.bridge && other.id != network.id;
+        if lock(&self.networks).values().any(taken) {
+            return Err(DriverError::refused(format!("there is another bridge {}", network.bridge)));
+        }
+        Ok(())
+    }
+
     async fn apply(&self, network: &NetworkSpec) -> Result<(), DriverError> {
         self.faults.before(Verb::SwitchApply).await?;
         lock(&self.networks).insert(network.id, network.clone());
@@ -63,5 +73,9 @@ impl Switch for SimSwitch {
     async fn defects(&self, network: &NetworkSpec) -> Result<Vec<String>, DriverError> {
         let same = lock(&self.networks).get(&network.id) == Some(network);
         Ok(if same { Vec::new() } else { vec![format!("{} is not as it should be", network.bridge)] })
+    }
+
+    fn events(&self) -> broadcast::Receiver<NetworkId> {
+        self.events.subscribe()
     }
 }

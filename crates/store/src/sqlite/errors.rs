@@ -36,7 +36,7 @@ pub(super) fn spares_neighbours(error: &Error) -> bool {
 }
 
 /// The error as the port has it.
-pub(super) fn store_error(error: &Error) -> StoreError {
+pub(crate) fn store_error(error: &Error) -> StoreError {
     match primary(error) {
         Some(code::FULL) => StoreError::Full,
         Some(code::BUSY | code::LOCKED) => {
@@ -61,16 +61,4 @@ fn taken(error: &Error) -> Option<StoreError> {
     let kind = Kind::ALL.into_iter().find(|kind| kind.word() == table)?;
     let column = if first == "name" { first } else { pairs.last().map_or(first, |(_, last)| last) };
     Some(StoreError::Taken { kind, column: column.to_owned() })
-}
-
-/// The same error for another caller of the same batch.
-pub(super) fn again(error: &StoreError) -> StoreError {
-    match error {
-        StoreError::Full => StoreError::Full,
-        StoreError::Unavailable(why) => StoreError::Unavailable(why.clone()),
-        StoreError::Failed(why) => StoreError::Failed(why.clone()),
-        StoreError::Stale { .. } | StoreError::Taken { .. } | StoreError::Fenced(_) => {
-            StoreError::Failed(error.to_string())
-        }
-    }
 }

@@ -14,16 +14,20 @@ mod errors;
 mod facts;
 mod open;
 mod reads;
-mod run;
+pub(crate) mod run;
 #[cfg(test)]
 mod tests;
 mod writer;
 
-pub use open::OpenError;
+pub(crate) use errors::store_error;
+pub(crate) use open::{newest, read_state, write_state};
 
 use crate::commit::Plan;
 use crate::filter;
-use crate::sql::Draft;
+use crate::jobs::Job;
+use crate::open::OpenError;
+use crate::sql::Engine;
+use crate::statements;
 use cache::Cache;
 use hostler_core::events::Event;
 use hostler_core::ids::{HostId, TaskId};
@@ -37,7 +41,6 @@ use std::sync::Arc;
 use tokio::sync::{Mutex, broadcast, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
-use writer::Job;
 
 /// The store in one SQLite database.
 ///
@@ -113,8 +116,8 @@ impl SqliteStore {
 #[async_trait::async_trait]
 impl Store for SqliteStore {
     async fn commit(&self, commit: Commit) -> Result<Committed, StoreError> {
-        let plan = Plan::new(commit)?;
-        if plan.steps.is_empty() {
+        let plan = Plan::new(Engine::Sqlite, commit)?;
+        if plan.is_empty() {
             return Ok(Committed::default());
         }
         self.ask(|reply| Job::Commit { plan, reply }).await
@@ -166,16 +169,7 @@ impl Store for SqliteStore {
         if claim.limit == 0 {
             return Ok(Vec::new());
         }
-        let mut draft = Draft::new("UPDATE task SET lease_epoch = lease_epoch + 1, lease_owner = ");
-        draft.bind(Value::Text(claim.worker)).push(", lease_until = ").bind(Value::Int(claim.until.0));
-        draft.push(" WHERE id IN (SELECT id FROM task WHERE open = 1 AND due <= ");
-        let now = Value::Int(claim.now.0);
-        draft.bind(now.clone()).push(" AND (lease_until IS NULL OR lease_until <= ").bind(now);
-        draft.push(") AND ");
-        for_hosts(&mut draft, claim.hosts);
-        draft.push(" ORDER BY due, id LIMIT ").bind(Value::Int(claim.limit.into()));
-        draft.push(") RETURNING id, number, rev, body, lease_epoch, cancel, due");
-        let statement = draft.finish();
+        let statement = statements::claim(Engine::Sqlite, claim);
         self.ask(|reply| Job::Claim { statement, reply }).await
     }
 
@@ -187,24 +181,14 @@ impl Store for SqliteStore {
     }
 
     async fn disown(&self, worker: String) -> Result<u64, StoreError> {
-        let mut draft =
-            Draft::new("UPDATE task SET lease_owner = NULL, lease_until = NULL WHERE lease_owner = ");
-        draft.bind(Value::Text(worker));
-        let statement = draft.finish();
+        let statement = statements::disown(worker);
         self.ask(|reply| Job::Prune { statement, reply }).await
     }
 
     async fn next_due(&self, hosts: Vec<HostId>) -> Result<Option<Timestamp>, StoreError> {
-        // A leased task can be taken once its lease has ended, which is a second, small, index.
-        let mut free = Draft::new("SELECT due FROM task WHERE open = 1 AND lease_until IS NULL AND ");
-        for_hosts(&mut free, hosts.clone());
-        free.push(" ORDER BY due, id LIMIT 1");
-        let mut leased = Draft::new("SELECT CASE WHEN lease_until > due THEN lease_until ELSE due END AS at");
-        leased.push(" FROM task WHERE open = 1 AND lease_until IS NOT NULL AND ");
-        for_hosts(&mut leased, hosts);
-        leased.push(" ORDER BY at LIMIT 1");
-        let free = self.readers.maybe_number(free.finish()).await?;
-        let leased = self.readers.maybe_number(leased.finish()).await?;
+        let [free, leased] = statements::next_due(&hosts);
+        let free = self.readers.maybe_number(free).await?;
+        let leased = self.readers.maybe_number(leased).await?;
         Ok(free.into_iter().chain(leased).min().map(Timestamp))
     }
 
@@ -217,10 +201,7 @@ impl Store for SqliteStore {
     }
 
     async fn prune_events(&self, before: Timestamp, limit: u32) -> Result<u64, StoreError> {
-        let mut draft = Draft::new("DELETE FROM event WHERE seq IN (SELECT seq FROM event WHERE at < ");
-        draft.bind(Value::Int(before.0)).push(" ORDER BY at, seq LIMIT ").bind(Value::Int(limit.into()));
-        draft.push(")");
-        let statement = draft.finish();
+        let statement = statements::prune_events(before, limit);
         self.ask(|reply| Job::Prune { statement, reply }).await
     }
 
@@ -230,15 +211,5 @@ impl Store for SqliteStore {
 
     async fn facts(&self, thorough: bool) -> Result<StoreFacts, StoreError> {
         facts::facts(&self.path, &self.readers, thorough).await
-    }
-}
-
-/// Tasks that name one of these hosts, or none.
-fn for_hosts(draft: &mut Draft, hosts: Vec<HostId>) {
-    if hosts.is_empty() {
-        draft.push("host IS NULL");
-    } else {
-        draft.push("(host IS NULL OR host IN (");
-        draft.bind_all(hosts.into_iter().map(|host| Value::Id(host.0))).push("))");
     }
 }

@@ -7,6 +7,7 @@ use super::errors::{code, primary};
 use super::reads::Readers;
 use super::run;
 use super::writer::Writer;
+use crate::open::OpenError;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions, Error, Row, SqliteConnection};
 use std::path::{Path, PathBuf};
@@ -30,79 +31,14 @@ const MIGRATIONS: [(i64, &str); 2] = [
     (2, include_str!("../../migrations/sqlite/0002_media_and_snapshots.sql")),
 ];
 
-/// Why the database cannot be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// No rights, or no such directory.
-    #[error(
-        "cannot open or create the database {}: {why}; its directory must exist and be writable by this user",
-        path.display()
-    )]
-    Denied {
-        /// The database.
-        path: PathBuf,
-        /// What the system said.
-        why: String,
-    },
-    /// Not a database, or a damaged one.
-    #[error(
-        "{} is not a database or is damaged ({why}); restore it from a backup, or move it and its -wal file away \
-         to begin with an empty one",
-        path.display()
-    )]
-    Damaged {
-        /// The database.
-        path: PathBuf,
-        /// What SQLite said.
-        why: String,
-    },
-    /// A database, but of another program.
-    #[error("{} is a database of another program; name another file", path.display())]
-    Foreign {
-        /// The database.
-        path: PathBuf,
-    },
-    /// Written by a newer hostler.
-    #[error(
-        "{} has schema {found}, but this hostler knows only up to {known}; use the newer hostler that wrote it, or \
-         restore the backup made before it",
-        path.display()
-    )]
-    Newer {
-        /// The database.
-        path: PathBuf,
-        /// Its schema.
-        found: i64,
-        /// The newest this program knows.
-        known: i64,
-    },
-    /// Another process keeps it locked.
-    #[error("the database {} is locked by another process", path.display())]
-    Locked {
-        /// The database.
-        path: PathBuf,
-    },
-    /// Anything else.
-    #[error("the database {} cannot be used: {why}", path.display())]
-    Failed {
-        /// The database.
-        path: PathBuf,
-        /// What SQLite or the system said.
-        why: String,
-    },
-}
-
-impl OpenError {
-    fn new(path: &Path, error: &Error) -> Self {
-        let path = path.to_owned();
-        let why =
-            error.as_database_error().map_or_else(|| error.to_string(), |error| error.message().to_owned());
-        match primary(error) {
-            Some(code::CANTOPEN | code::READONLY | code::PERM) => Self::Denied { path, why },
-            Some(code::NOTADB | code::CORRUPT) => Self::Damaged { path, why },
-            Some(code::BUSY | code::LOCKED) => Self::Locked { path },
-            _ => Self::Failed { path, why },
-        }
+fn open_error(path: &Path, error: &Error) -> OpenError {
+    let database = path.display().to_string();
+    let why = error.as_database_error().map_or_else(|| error.to_string(), |error| error.message().to_owned());
+    match primary(error) {
+        Some(code::CANTOPEN | code::READONLY | code::PERM) => OpenError::Denied { database, why },
+        Some(code::NOTADB | code::CORRUPT) => OpenError::Damaged { database, why },
+        Some(code::BUSY | code::LOCKED) => OpenError::Locked { database },
+        _ => OpenError::Failed { database, why },
     }
 }
 
@@ -137,7 +73,12 @@ pub(super) async fn temporary() -> Result<SqliteStore, OpenError> {
             Ok(()) => break path,
             // Left by a process that was killed and had our number.
             Err(cause) if cause.kind() == std::io::ErrorKind::AlreadyExists => {}
-            Err(cause) => return Err(OpenError::Denied { path, why: cause.to_string() }),
+            Err(cause) => {
+                return Err(OpenError::Denied {
+                    database: path.display().to_string(),
+                    why: cause.to_string(),
+                });
+            }
         }
     };
     let directory = TemporaryDirectory(path);
@@ -149,7 +90,7 @@ pub(super) async fn temporary() -> Result<SqliteStore, OpenError> {
 
 /// Opens the store. `most_pages` limits the database's size, so that a test can fill it.
 pub(super) async fn open(path: &Path, care: Care, most_pages: Option<u32>) -> Result<SqliteStore, OpenError> {
-    let failed = |error: Error| OpenError::new(path, &error);
+    let failed = |error: Error| open_error(path, &error);
     create(path)?;
     let base = SqliteConnectOptions::new().filename(path).foreign_keys(false).busy_timeout(BUSY);
     let writing = base
@@ -207,6 +148,35 @@ pub(super) async fn open(path: &Path, care: Care, most_pages: Option<u32>) -> Re
     })
 }
 
+/// A connection that only reads, to a database that may be in use.
+pub(crate) async fn read_state(path: &Path) -> Result<SqliteConnection, OpenError> {
+    let failed = |error: Error| open_error(path, &error);
+    let options = SqliteConnectOptions::new().filename(path).create_if_missing(false).busy_timeout(BUSY);
+    let mut connection = options.connect().await.map_err(failed)?;
+    match schema(&mut connection, path).await? {
+        0 => Err(OpenError::Foreign { database: path.display().to_string() }),
+        _ => Ok(connection),
+    }
+}
+
+/// A connection that fills a database: made, private and brought up to date like any other.
+pub(crate) async fn write_state(path: &Path) -> Result<SqliteConnection, OpenError> {
+    create(path)?;
+    let options = SqliteConnectOptions::new()
+        .filename(path)
+        .busy_timeout(BUSY)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full);
+    let mut connection = options.connect().await.map_err(|error| open_error(path, &error))?;
+    migrate(&mut connection, path).await?;
+    Ok(connection)
+}
+
+/// The newest schema that this program knows.
+pub(crate) fn newest() -> i64 {
+    MIGRATIONS.iter().map(|(version, _)| *version).max().unwrap_or(0)
+}
+
 /// The write-ahead log beside a database.
 pub(super) fn log_of(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
@@ -222,14 +192,14 @@ fn create(path: &Path) -> Result<(), OpenError> {
     how.read(true).write(true).create(true).truncate(false).mode(0o600);
     match how.open(path) {
         Ok(_) => Ok(()),
-        Err(cause) => Err(OpenError::Denied { path: path.to_owned(), why: cause.to_string() }),
+        Err(cause) => Err(OpenError::Denied { database: path.display().to_string(), why: cause.to_string() }),
     }
 }
 
 /// Brings the tables up to date.
 async fn migrate(connection: &mut SqliteConnection, path: &Path) -> Result<(), OpenError> {
-    let failed = |error: Error| OpenError::new(path, &error);
-    let known = MIGRATIONS.iter().map(|(version, _)| *version).max().unwrap_or(0);
+    let failed = |error: Error| open_error(path, &error);
+    let known = newest();
     if schema(connection, path).await? == known {
         return Ok(());
     }
@@ -242,7 +212,7 @@ async fn migrate(connection: &mut SqliteConnection, path: &Path) -> Result<(), O
 }
 
 async fn apply(connection: &mut SqliteConnection, path: &Path) -> Result<(), OpenError> {
-    let failed = |error: Error| OpenError::new(path, &error);
+    let failed = |error: Error| open_error(path, &error);
     let found = schema(connection, path).await?;
     let version = "CREATE TABLE IF NOT EXISTS schema_version (version bigint NOT NULL PRIMARY KEY)";
     run::command(connection, version).await.map_err(failed)?;
@@ -257,22 +227,22 @@ async fn apply(connection: &mut SqliteConnection, path: &Path) -> Result<(), Ope
 
 /// The schema of the database; 0 when it is empty.
 async fn schema(connection: &mut SqliteConnection, path: &Path) -> Result<i64, OpenError> {
-    let failed = |error: Error| OpenError::new(path, &error);
+    let failed = |error: Error| open_error(path, &error);
     let tables =
         "SELECT COUNT(*), COALESCE(SUM(name = 'schema_version'), 0) FROM sqlite_master WHERE type = 'table'";
     let row = sqlx::query(tables).fetch_one(&mut *connection).await.map_err(failed)?;
     let (tables, ours): (i64, i64) = (row.try_get(0).map_err(failed)?, row.try_get(1).map_err(failed)?);
     match (tables, ours) {
         (0, _) => return Ok(0),
-        (_, 0) => return Err(OpenError::Foreign { path: path.to_owned() }),
+        (_, 0) => return Err(OpenError::Foreign { database: path.display().to_string() }),
         _ => {}
     }
-    let newest = "SELECT COALESCE(MAX(version), 0) FROM schema_version";
-    let row = sqlx::query(newest).fetch_one(&mut *connection).await.map_err(failed)?;
+    let versions = "SELECT COALESCE(MAX(version), 0) FROM schema_version";
+    let row = sqlx::query(versions).fetch_one(&mut *connection).await.map_err(failed)?;
     let found = row.try_get(0).map_err(failed)?;
-    let known = MIGRATIONS.iter().map(|(version, _)| *version).max().unwrap_or(0);
+    let known = newest();
     if found > known {
-        return Err(OpenError::Newer { path: path.to_owned(), found, known });
+        return Err(OpenError::Newer { database: path.display().to_string(), found, known });
     }
     Ok(found)
 }

@@ -3,13 +3,12 @@
 use super::errors::store_error;
 use super::run::{self, unreadable};
 use crate::sql::{Bound, Draft};
-use hostler_core::events::{Change, Event, NewEvent};
-use hostler_core::ids::AccountId;
+use crate::statements::{self, EventRow};
+use hostler_core::events::Event;
 use hostler_core::ports::StoreError;
 use hostler_core::record::{Document, Kind, Value};
-use hostler_core::time::Timestamp;
 use sqlx::sqlite::SqliteRow;
-use sqlx::{Connection, Error, Row, SqliteConnection};
+use sqlx::{Connection, FromRow, Row, SqliteConnection};
 use std::collections::HashMap;
 use std::sync::{Mutex, OnceLock, PoisonError};
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -112,45 +111,19 @@ impl Readers {
 
     /// Events after `seq`, oldest first.
     pub(super) async fn events_after(&self, seq: i64, limit: u32) -> Result<Vec<Event>, StoreError> {
-        let mut draft =
-            Draft::new("SELECT seq, at, kind, change, subject, owner, body FROM event WHERE seq > ");
-        draft.bind(Value::Int(seq)).push(" ORDER BY seq LIMIT ").bind(Value::Int(limit.into()));
-        let rows = self.rows(draft.finish()).await?;
-        rows.iter().map(|row| event(row).map_err(|error| unreadable(&error))).collect()
+        let rows = self.rows(statements::events_after(seq, limit)).await?;
+        let event = |row: &SqliteRow| {
+            let row = EventRow::from_row(row).map_err(|error| unreadable(&error))?;
+            statements::event(row)
+        };
+        rows.iter().map(event).collect()
     }
 
     /// First and last `seq` kept.
     pub(super) async fn event_bounds(&self) -> Result<(i64, i64), StoreError> {
-        // Two subqueries, because MIN and MAX together would look at every row.
-        let draft = Draft::new(
-            "SELECT COALESCE((SELECT MIN(seq) FROM event), 0), COALESCE((SELECT MAX(seq) FROM event), 0)",
-        );
-        let rows = self.rows(draft.finish()).await?;
-        let bounds = |row: &SqliteRow| Ok((row.try_get(0)?, row.try_get(1)?));
-        let bounds = rows.first().map(bounds).transpose().map_err(|error| unreadable(&error))?;
+        let rows = self.rows(statements::event_bounds()).await?;
+        let bounds =
+            rows.first().map(<(i64, i64)>::from_row).transpose().map_err(|error| unreadable(&error))?;
         Ok(bounds.unwrap_or((0, 0)))
     }
-}
-
-fn event(row: &SqliteRow) -> Result<Event, Error> {
-    let kind: &str = row.try_get(2)?;
-    let change: &str = row.try_get(3)?;
-    let kind = Kind::ALL.into_iter().find(|known| known.word() == kind);
-    let changes = [Change::Created, Change::Updated, Change::Deleted];
-    let change = changes.into_iter().find(|known| known.word() == change);
-    let (Some(kind), Some(change)) = (kind, change) else {
-        return Err(Error::Decode("an event of an unknown kind".into()));
-    };
-    let owner: Option<Uuid> = row.try_get(5)?;
-    Ok(Event {
-        seq: row.try_get(0)?,
-        event: NewEvent {
-            at: Timestamp(row.try_get(1)?),
-            kind,
-            change,
-            subject: row.try_get(4)?,
-            owner: owner.map(AccountId),
-            body: row.try_get(6)?,
-        },
-    })
 }

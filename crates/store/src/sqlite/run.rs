@@ -1,5 +1,6 @@
 //! Running statements on a connection.
 
+use crate::commit::Outcome;
 use crate::sql::{Bound, Sql};
 use futures_util::TryStreamExt;
 use hostler_core::ports::StoreError;
@@ -7,19 +8,8 @@ use hostler_core::record::{Document, Kind, Value};
 use sqlx::sqlite::{SqliteArguments, SqliteRow};
 use sqlx::{Arguments, Either, Error, Executor, Row, SqliteConnection};
 
-/// What one statement of several did.
-#[derive(Debug)]
-pub(super) struct Outcome {
-    /// Its first row.
-    pub(super) row: Option<SqliteRow>,
-    /// How many rows it changed.
-    pub(super) changed: u64,
-    /// The rowid of what was inserted last, by it or before it.
-    pub(super) inserted: i64,
-}
-
 /// Binds values.
-pub(super) fn arguments(values: Vec<Value>) -> Result<SqliteArguments, Error> {
+pub(crate) fn arguments(values: Vec<Value>) -> Result<SqliteArguments, Error> {
     let mut arguments = SqliteArguments::default();
     arguments.reserve(values.len(), 0);
     for value in values {
@@ -35,22 +25,23 @@ pub(super) fn arguments(values: Vec<Value>) -> Result<SqliteArguments, Error> {
 }
 
 /// Runs a text of several statements; answers what each of them did, up to the first that failed.
-pub(super) async fn several(
+pub(crate) async fn several(
     connection: &mut SqliteConnection,
     sql: &Sql,
     arguments: SqliteArguments,
     outcomes: &mut Vec<Outcome>,
 ) -> Result<(), Error> {
     let mut results = connection.fetch_many(sqlx::query_with(sql, arguments));
-    let mut first: Option<SqliteRow> = None;
+    let mut answer = None;
+    let mut first = true;
     while let Some(result) = results.try_next().await? {
         match result {
-            Either::Right(row) => {
-                first.get_or_insert(row);
-            }
+            Either::Right(row) if std::mem::take(&mut first) => answer = Some(row.try_get(0)?),
+            Either::Right(_) => {}
             Either::Left(done) => {
                 let (changed, inserted) = (done.rows_affected(), done.last_insert_rowid());
-                outcomes.push(Outcome { row: first.take(), changed, inserted });
+                outcomes.push(Outcome { answer: answer.take(), changed, inserted });
+                first = true;
             }
         }
     }
@@ -58,7 +49,7 @@ pub(super) async fn several(
 }
 
 /// Runs one statement; answers its rows.
-pub(super) async fn rows(
+pub(crate) async fn rows(
     connection: &mut SqliteConnection,
     statement: Bound,
 ) -> Result<Vec<SqliteRow>, Error> {
@@ -67,18 +58,18 @@ pub(super) async fn rows(
 }
 
 /// Runs one statement; answers how many rows it changed.
-pub(super) async fn changes(connection: &mut SqliteConnection, statement: Bound) -> Result<u64, Error> {
+pub(crate) async fn changes(connection: &mut SqliteConnection, statement: Bound) -> Result<u64, Error> {
     let arguments = arguments(statement.values)?;
     Ok(sqlx::query_with(&statement.sql, arguments).execute(connection).await?.rows_affected())
 }
 
 /// Runs fixed text without values.
-pub(super) async fn command(connection: &mut SqliteConnection, text: &'static str) -> Result<(), Error> {
+pub(crate) async fn command(connection: &mut SqliteConnection, text: &'static str) -> Result<(), Error> {
     sqlx::query(text).execute(connection).await.map(|_| ())
 }
 
 /// The record in a row of `id, number, rev, body`.
-pub(super) fn document(kind: Kind, row: &SqliteRow) -> Result<Document, Error> {
+pub(crate) fn document(kind: Kind, row: &SqliteRow) -> Result<Document, Error> {
     Ok(Document {
         kind,
         id: row.try_get(0)?,
@@ -90,6 +81,6 @@ pub(super) fn document(kind: Kind, row: &SqliteRow) -> Result<Document, Error> {
 }
 
 /// A row of what the port promises could not be read.
-pub(super) fn unreadable(error: &Error) -> StoreError {
+pub(crate) fn unreadable(error: &Error) -> StoreError {
     StoreError::Failed(format!("a row cannot be read: {error}"))
 }

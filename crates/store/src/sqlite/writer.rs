@@ -8,15 +8,17 @@
 //! Answers and events go out after the commit, never before: who was told something finds it after a crash.
 
 use super::cache::Cache;
-use super::errors::{again, spares_neighbours, store_error};
-use super::run::{self, Outcome, arguments, unreadable};
-use crate::commit::{ALONE, AMONG, About, Part, Plan, Step};
-use crate::sql::{Bound, Draft};
+use super::errors::{spares_neighbours, store_error};
+use super::run::{self, arguments, unreadable};
+use crate::commit::{ALONE, AMONG, Plan, Step, read};
+use crate::jobs::{Job, Reply, again, refuse};
+use crate::sql::Bound;
+use crate::statements;
 use hostler_core::events::Event;
 use hostler_core::fail::fail_point;
 use hostler_core::ids::TaskId;
-use hostler_core::ports::{Claimed, Committed, Stamp, StoreError};
-use hostler_core::record::{Kind, Value};
+use hostler_core::ports::{Claimed, Committed, StoreError};
+use hostler_core::record::Kind;
 use hostler_core::time::Timestamp;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteRow};
 use sqlx::{ConnectOptions, Connection, Error, Row, SqliteConnection};
@@ -27,23 +29,6 @@ use uuid::Uuid;
 /// At most this many requests share a commit: beyond it the wait for the disk no longer matters, but the first of
 /// them would wait for the last.
 const BATCH: usize = 64;
-
-type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
-
-/// Something to write.
-#[derive(Debug)]
-pub(super) enum Job {
-    /// A commit of core.
-    Commit { plan: Plan, reply: Reply<Committed> },
-    /// Leases to take.
-    Claim { statement: Bound, reply: Reply<Vec<Claimed>> },
-    /// Leases to prolong.
-    Renew { leases: Vec<(TaskId, i64)>, until: Timestamp, reply: Reply<Vec<TaskId>> },
-    /// A statement that only counts: events to forget, leases to give up.
-    Prune { statement: Bound, reply: Reply<u64> },
-    /// Finish and go.
-    Close,
-}
 
 /// A job that is done but not yet durable. Nobody may hear of it before.
 enum Done {
@@ -320,10 +305,8 @@ impl Writer {
         self.enter(place).await?;
         let mut lost = Vec::new();
         for (task, epoch) in leases {
-            let mut draft = Draft::new("UPDATE task SET lease_until = ");
-            draft.bind(Value::Int(until.0)).push(" WHERE id = ").bind(Value::Id(task.0));
-            draft.push(" AND lease_epoch = ").bind(Value::Int(epoch)).push(" AND lease_owner IS NOT NULL");
-            if run::changes(&mut self.connection, draft.finish()).await? == 0 {
+            let statement = statements::renew(task, epoch, until);
+            if run::changes(&mut self.connection, statement).await? == 0 {
                 lost.push(task);
             }
         }
@@ -334,44 +317,6 @@ impl Writer {
         self.enter(place).await?;
         Ok(run::changes(&mut self.connection, statement).await?)
     }
-}
-
-/// What the results of one part mean.
-fn read(
-    part: Part,
-    about: About,
-    results: &[Outcome],
-    committed: &mut Committed,
-    seqs: &mut [i64],
-) -> Result<(), StoreError> {
-    let changed = results.first().map_or(0, |result| result.changed);
-    let answer = || -> Result<Option<i64>, StoreError> {
-        let row = results.iter().find_map(|result| result.row.as_ref());
-        row.map(|row| row.try_get(0)).transpose().map_err(|error| unreadable(&error))
-    };
-    match about {
-        About::Lease(task) => {
-            committed.cancel_requested = answer()?.ok_or(StoreError::Fenced(task))? == 1;
-        }
-        About::Unchanged(kind, id) => drop(answer()?.ok_or(StoreError::Stale { kind, id })?),
-        About::Cancel(task) if changed == 0 => {
-            return Err(StoreError::Stale { kind: Kind::Task, id: task.0 });
-        }
-        About::Cancel(_) => {}
-        About::Record(kind, id, stamp) => {
-            if matches!(part, Part::Update(_) | Part::Delete(_)) && changed == 0 {
-                return Err(StoreError::Stale { kind, id });
-            }
-            committed.stamps.push(Stamp { number: answer()?.unwrap_or(stamp.number), rev: stamp.rev });
-        }
-        About::Event(place) => {
-            // The table's key is its rowid. RETURNING would say the same at the price of a row.
-            if let (Some(seq), Some(result)) = (seqs.get_mut(place), results.first()) {
-                *seq = result.inserted;
-            }
-        }
-    }
-    Ok(())
 }
 
 impl Done {
@@ -399,16 +344,5 @@ impl Done {
             Self::Renew(reply, _) => drop(reply.send(Err(again(error)))),
             Self::Prune(reply, _) => drop(reply.send(Err(again(error)))),
         }
-    }
-}
-
-/// Answers a job that was not tried.
-fn refuse(job: Job, error: StoreError) {
-    match job {
-        Job::Commit { reply, .. } => drop(reply.send(Err(error))),
-        Job::Claim { reply, .. } => drop(reply.send(Err(error))),
-        Job::Renew { reply, .. } => drop(reply.send(Err(error))),
-        Job::Prune { reply, .. } => drop(reply.send(Err(error))),
-        Job::Close => {}
     }
 }

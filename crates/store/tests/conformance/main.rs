@@ -1,7 +1,7 @@
 //! What any engine behind the [`Store`] port must do.
 //!
 //! The functions in these modules take a fresh, empty `dyn Store` and nothing of the engine; `conformance!` below
-//! makes a test of each for each engine. What only concerns SQLite is in `sqlite`.
+//! makes a test of each for each engine. What only concerns one engine is in `sqlite` and `postgres`.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod commits;
@@ -10,8 +10,10 @@ mod events;
 mod leases;
 mod lists;
 mod numbers;
+mod postgres;
 mod records;
 mod sqlite;
+mod state;
 
 use hostler_core::ports::Store;
 use hostler_store::SqliteStore;
@@ -19,24 +21,35 @@ use std::sync::Arc;
 
 type Fresh = Arc<dyn Store>;
 
-async fn fresh_sqlite() -> Fresh {
-    Arc::new(SqliteStore::temporary().await.unwrap())
+async fn fresh_sqlite() -> Option<Fresh> {
+    Some(Arc::new(SqliteStore::temporary().await.unwrap()))
+}
+
+async fn fresh_postgres() -> Option<Fresh> {
+    postgres::fresh().await
 }
 
 macro_rules! conformance {
-    ($fresh:ident, $engine:ident: $($module:ident { $($test:ident),* $(,)? })*) => {
+    ($($module:ident { $($test:ident),* $(,)? })*) => {
+        conformance!(fresh_sqlite, on_sqlite: $($module { $($test)* })*);
+        conformance!(fresh_postgres, on_postgres: $($module { $($test)* })*);
+    };
+    ($fresh:ident, $engine:ident: $($module:ident { $($test:ident)* })*) => {
         mod $engine {
             $(mod $module {
                 $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn $test() {
-                    crate::$module::$test(crate::$fresh().await).await;
+                    // None where the engine is not installed.
+                    if let Some(store) = crate::$fresh().await {
+                        crate::$module::$test(store).await;
+                    }
                 })*
             })*
         }
     };
 }
 
-conformance!(fresh_sqlite, on_sqlite:
+conformance! {
     commits {
         what_is_inserted_is_found,
         an_update_replaces_the_record_and_counts_its_version,
@@ -50,6 +63,7 @@ conformance!(fresh_sqlite, on_sqlite:
         a_large_commit_is_still_one,
         a_record_that_must_be_unchanged_guards_the_commit,
         columns_that_core_does_not_have_are_refused,
+        text_with_a_nul_is_refused_and_never_found,
     }
     numbers {
         numbers_are_dense_and_accounts_begin_at_three,
@@ -85,4 +99,4 @@ conformance!(fresh_sqlite, on_sqlite:
         columns_that_do_not_exist_are_refused,
         text_is_searched_as_it_stands,
     }
-);
+}

@@ -68,6 +68,9 @@ pub enum ImageSource {
     Recipe {
         /// Name of the recipe, e.g. `micro`.
         recipe: String,
+        /// Address that its packages come from; null or left out for where the host gets its own.
+        #[serde(default)]
+        mirror: Option<String>,
     },
     /// A regular file on the host.
     File {
@@ -114,6 +117,10 @@ pub struct TemplateCreate {
     /// Default disk in MiB; 0 or left out for the image's own size.
     #[serde(default)]
     pub disk_mib: u64,
+    /// Where its image shall lie, and so where its machines run: a storage by id, number or name; that of the host
+    /// that answers when left out.
+    #[serde(default)]
+    pub storage: Option<String>,
 }
 
 /// A virtual disk.
@@ -158,6 +165,9 @@ pub struct VolumeCreate {
     pub name: String,
     /// Virtual size in MiB.
     pub size_mib: u64,
+    /// Where it shall lie: a storage by id, number or name; that of the host that answers when left out.
+    #[serde(default)]
+    pub storage: Option<String>,
 }
 
 /// Which machine gets a volume.

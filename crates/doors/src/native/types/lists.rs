@@ -80,6 +80,21 @@ pub struct VolumesAsk {
     pub owner: Option<Uuid>,
 }
 
+/// Which snapshots. Orders: id, number, name, created_at.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct SnapshotsAsk {
+    /// The name contains this.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// One of these (comma-separated): creating, present, deleting.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<String>,
+    /// Of this account.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub owner: Option<Uuid>,
+}
+
 /// Which networks, hosts. Orders: id, number, name, created_at.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]

@@ -136,9 +136,15 @@ pub struct Host {
     pub cluster: Uuid,
     /// What is known of it; null until it was first looked at.
     pub facts: Option<HostFacts>,
-    /// When that was learnt.
+    /// When its process last said that it lives.
     #[schema(format = DateTime)]
     pub seen_at: Option<String>,
+    /// Whether it is heard of.
+    pub living: bool,
+    /// Whether the process that answers is its own.
+    pub here: bool,
+    /// Where its process listens, as a URL.
+    pub door: Option<String>,
     /// When it was added.
     #[schema(format = DateTime)]
     pub created_at: String,

@@ -130,6 +130,16 @@ words! {
         Deleting "deleting",
     }
 
+    /// Where a snapshot is in its life.
+    SnapshotState of hostler_core::snapshots::SnapshotState {
+        /// Being taken.
+        Creating "creating",
+        /// The machine can go back to it.
+        Present "present",
+        /// Being removed.
+        Deleting "deleting",
+    }
+
     /// How a network is made on a host.
     NetworkKind of hostler_core::networks::NetworkKind {
         /// User-mode network: every guest is alone on it, SSH comes by a forwarded port.

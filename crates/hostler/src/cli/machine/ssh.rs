@@ -4,7 +4,7 @@ use super::args::Ssh;
 use super::state;
 use crate::cli::Session;
 use crate::failure::{Exit, Failure};
-use hostler_doors::native::types::{Endpoint, Machine};
+use hostler_doors::native::types::{Endpoint, Host, Machine};
 use std::ffi::OsString;
 use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
@@ -21,6 +21,16 @@ pub(in crate::cli) async fn ssh(session: &Session, ask: Ssh) -> Result<Exit, Fai
     if session.client.is_remote() && endpoint.address.is_loopback() {
         let text = format!("machine {} can be reached by SSH only from its host", machine.name);
         return Err(Failure::new(text).hint("log in to that host and use hostler there"));
+    }
+    if endpoint.address.is_loopback() {
+        let host: Host = session.client.get(&["hosts", &machine.host.to_string()]).await?;
+        if !host.here {
+            let text =
+                format!("machine {} can be reached by SSH only from its host, {}", machine.name, host.name);
+            let door = host.door.map(|door| format!(" (its hostler listens on {door})")).unwrap_or_default();
+            let hint = format!("log in to {}{door} and use hostler there", host.name);
+            return Err(Failure::new(text).exit(Exit::CONFLICT).hint(hint));
+        }
     }
     let Some(key) = &machine.ssh_host_key else {
         let text = format!("the host key of machine {} is not known", machine.name);

@@ -3,6 +3,7 @@
 mod access;
 mod network;
 mod place;
+mod snapshot;
 mod task;
 mod template;
 mod volume;
@@ -10,6 +11,7 @@ mod volume;
 pub(super) use access::{TokenCommand, token, whoami};
 pub(super) use network::{AddressCommand, NetworkCommand, address, network};
 pub(super) use place::{HostCommand, StorageCommand, host, storage};
+pub(super) use snapshot::{SnapshotCommand, snapshot};
 pub(super) use task::{TaskCommand, events, task};
 pub(super) use template::{TemplateCommand, template};
 pub(super) use volume::{VolumeCommand, volume};

@@ -31,7 +31,11 @@ pub(in crate::cli) async fn host(session: &Session, command: HostCommand) -> Res
     match command {
         HostCommand::List => {
             let hosts: Vec<Host> = session.client.list(&["hosts"], &[], None).await?;
-            session.show.list(&hosts, &["name", "accelerator", "cpus", "memory", "hypervisor", "seen"], row);
+            session.show.list(
+                &hosts,
+                &["name", "accelerator", "cpus", "memory", "hypervisor", "seen", "door"],
+                row,
+            );
         }
         HostCommand::Show { host } => {
             let host: Host = session.client.get(&["hosts", &host]).await?;
@@ -53,8 +57,14 @@ pub(in crate::cli) async fn storage(session: &Session, command: StorageCommand) 
     Ok(Exit::DONE)
 }
 
+fn seen(host: &Host) -> String {
+    let ago = host.seen_at.as_deref().map(units::ago).unwrap_or_default();
+    if host.living { ago } else { format!("{ago}, not heard of") }
+}
+
 fn row(host: &Host) -> Vec<String> {
-    let Some(facts) = &host.facts else { return vec![host.name.clone(), "not looked at yet".into()] };
+    let unknown = || vec![host.name.clone(), "not looked at yet".into()];
+    let Some(facts) = &host.facts else { return unknown() };
     let accelerator = facts.accelerator.as_ref();
     vec![
         host.name.clone(),
@@ -62,7 +72,8 @@ fn row(host: &Host) -> Vec<String> {
         facts.cpus.to_string(),
         units::mib(facts.memory_mib),
         facts.version.clone(),
-        host.seen_at.as_deref().map(units::ago).unwrap_or_default(),
+        seen(host),
+        host.door.clone().unwrap_or_default(),
     ]
 }
 
@@ -82,7 +93,8 @@ fn fields(host: &Host) -> Vec<(&'static str, String)> {
             ("problems", facts.problems.join("\n")),
         ]);
     }
-    fields.push(("seen", host.seen_at.as_deref().map(units::ago).unwrap_or_default()));
+    fields.push(("seen", seen(host)));
+    fields.push(("door", host.door.clone().unwrap_or_default()));
     fields.push(("created", units::ago(&host.created_at)));
     fields
 }

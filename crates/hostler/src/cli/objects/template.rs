@@ -22,7 +22,9 @@ pub(in crate::cli) enum TemplateCommand {
         template: String,
     },
     /// Build a template from a recipe
-    #[command(after_help = "Example:\n  hostler template build micro")]
+    #[command(
+        after_help = "Examples:\n  hostler template build micro\n  hostler template build debian-12 --memory 1G"
+    )]
     Build(Build),
     /// Make a template from a disk image on the server's host
     #[command(
@@ -42,8 +44,11 @@ pub(in crate::cli) enum TemplateCommand {
 /// Options of `template build`.
 #[derive(Args, Debug)]
 pub(in crate::cli) struct Build {
-    /// The recipe, e.g. micro
+    /// The recipe: micro or debian-12
     recipe: String,
+    /// Address that packages come from [default: where the host gets its own]
+    #[arg(long, value_name = "URL")]
+    mirror: Option<String>,
     /// Name of the template [default: the recipe's]
     #[arg(long, short)]
     name: Option<String>,
@@ -88,6 +93,9 @@ struct Defaults {
     /// Disk of its machines [default: the image's size]
     #[arg(long, value_name = "SIZE", value_parser = units::parse_mib)]
     disk: Option<u64>,
+    /// Storage that its image shall lie on; its machines run on that host [default: that of the host that is asked]
+    #[arg(long)]
+    storage: Option<String>,
 }
 
 /// Formats of disk images.
@@ -110,7 +118,7 @@ pub(in crate::cli) async fn template(session: &Session, command: TemplateCommand
         }
         TemplateCommand::Build(build) => {
             let name = build.name.unwrap_or_else(|| build.recipe.clone());
-            let source = ImageSource::Recipe { recipe: build.recipe };
+            let source = ImageSource::Recipe { recipe: build.recipe, mirror: build.mirror };
             make(session, name, source, build.defaults, build.wait).await?;
         }
         TemplateCommand::Import(import) => {
@@ -163,6 +171,7 @@ async fn make(
         vcpus: defaults.vcpus,
         memory_mib: defaults.memory,
         disk_mib: defaults.disk.unwrap_or(0),
+        storage: defaults.storage,
     };
     let accepted: Accepted<Template> = session.client.post(&["templates"], &ask).await?;
     if finish(&session.client, accepted.task.clone(), wait).await? {
@@ -203,7 +212,10 @@ fn row(template: &Template) -> Vec<String> {
 fn fields(template: &Template) -> Vec<(&'static str, String)> {
     let image = template.image.as_ref();
     let source = match &template.source {
-        Some(ImageSource::Recipe { recipe }) => format!("recipe {recipe}"),
+        Some(ImageSource::Recipe { recipe, mirror }) => {
+            let mirror = mirror.as_ref().map(|mirror| format!(" from {mirror}")).unwrap_or_default();
+            format!("recipe {recipe}{mirror}")
+        }
         Some(ImageSource::File { path, format, .. }) => format!("{path} ({format})"),
         None => String::new(),
     };

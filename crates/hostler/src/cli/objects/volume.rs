@@ -21,6 +21,9 @@ pub(in crate::cli) enum VolumeCommand {
         /// Size, e.g. 20G
         #[arg(long, short, value_name = "SIZE", value_parser = units::parse_mib)]
         size: u64,
+        /// Storage that it shall lie on [default: that of the host that is asked]
+        #[arg(long)]
+        storage: Option<String>,
         #[command(flatten)]
         wait: Wait,
     },
@@ -65,9 +68,9 @@ pub(in crate::cli) enum VolumeCommand {
 pub(in crate::cli) async fn volume(session: &Session, command: VolumeCommand) -> Result<Exit, Failure> {
     let client = &session.client;
     match command {
-        VolumeCommand::Create { name, size, wait } => {
+        VolumeCommand::Create { name, size, storage, wait } => {
             let accepted: Accepted<Volume> =
-                client.post(&["volumes"], &VolumeCreate { name, size_mib: size }).await?;
+                client.post(&["volumes"], &VolumeCreate { name, size_mib: size, storage }).await?;
             if finish(client, accepted.task.clone(), wait).await? {
                 let volume: Volume = client.get(&["volumes", &accepted.record.id.to_string()]).await?;
                 session.show.one(&volume, fields);

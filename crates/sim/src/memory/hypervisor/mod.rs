@@ -9,10 +9,11 @@ mod tests;
 use super::entry::Live;
 use super::fleet::Fleet;
 use super::journal::Journal;
+use super::storage::SimStorage;
 use super::{console, guest, lock, pass};
 use crate::config::SimConfig;
 use crate::faults::{Faults, Verb};
-use hostler_core::ids::{HostId, MachineId, MediumId, VolumeId};
+use hostler_core::ids::{HostId, MachineId, MediumId, SnapshotId, VolumeId};
 use hostler_core::machines::Observed;
 use hostler_core::ports::{
     Accelerator, Capabilities, CommandOutput, Console, DiskSpec, DriverError, DriverErrorKind, GuestCommand,
@@ -36,6 +37,8 @@ pub struct SimHypervisor {
     config: Arc<SimConfig>,
     faults: Faults,
     fleet: Arc<Fleet>,
+    /// Keeps the disks of its machines.
+    storage: Option<SimStorage>,
 }
 
 impl SimHypervisor {
@@ -60,7 +63,14 @@ impl SimHypervisor {
     fn with(host: HostId, journal: Journal, config: &SimConfig, faults: Faults) -> Self {
         let (boot, shutdown) = (millis(config.boot_ms), millis(config.shutdown_ms));
         let fleet = Arc::new(Fleet::new(host, journal, boot, shutdown));
-        Self { config: Arc::new(config.clone()), faults, fleet }
+        Self { config: Arc::new(config.clone()), faults, fleet, storage: None }
+    }
+
+    /// The same host with a storage for its machines' disks: without one it takes no snapshots.
+    #[must_use]
+    pub fn with_storage(mut self, storage: &SimStorage) -> Self {
+        self.storage = Some(storage.clone());
+        self
     }
 
     /// What goes wrong here.
@@ -99,6 +109,32 @@ impl SimHypervisor {
         let machine = self.fleet.get(id)?;
         if !lock(&machine).is_up() {
             return Err(DriverError::refused(format!("machine {id} is off")));
+        }
+        self.faults.after(verb)
+    }
+
+    /// Does something to each disk of a snapshot of a machine that is up, then something to its memory if that is in
+    /// it, too.
+    async fn on_snapshot(
+        &self,
+        verb: Verb,
+        id: MachineId,
+        snapshot: &SnapshotSpec,
+        to_disk: fn(&SimStorage, VolumeId, SnapshotId) -> Result<(), DriverError>,
+        to_memory: fn(&Fleet, MachineId, SnapshotId) -> Result<(), DriverError>,
+    ) -> Result<(), DriverError> {
+        self.faults.before(verb).await?;
+        let machine = self.fleet.get(id)?;
+        if !lock(&machine).is_up() {
+            return Err(DriverError::refused(format!("machine {id} is off")));
+        }
+        let storage = self.storage.as_ref();
+        let storage = storage.ok_or_else(|| DriverError::unsupported("this host has no storage"))?;
+        for volume in &snapshot.volumes {
+            to_disk(storage, *volume, snapshot.id)?;
+        }
+        if snapshot.memory {
+            to_memory(&self.fleet, id, snapshot.id)?;
         }
         self.faults.after(verb)
     }
@@ -388,23 +424,29 @@ impl Hypervisor for SimHypervisor {
     async fn snapshot_take(
         &self,
         id: MachineId,
-        _snapshot: &SnapshotSpec,
+        snapshot: &SnapshotSpec,
         _progress: &Progress,
     ) -> Result<(), DriverError> {
-        self.on(Verb::SnapshotTake, id).await
+        let verb = Verb::SnapshotTake;
+        self.on_snapshot(verb, id, snapshot, SimStorage::take, Fleet::keep_memory).await
     }
 
     async fn snapshot_revert(
         &self,
         id: MachineId,
-        _snapshot: &SnapshotSpec,
+        snapshot: &SnapshotSpec,
         _progress: &Progress,
     ) -> Result<(), DriverError> {
-        self.on(Verb::SnapshotRevert, id).await
+        if !snapshot.memory {
+            return Err(DriverError::refused("a machine that is on cannot change its disks alone"));
+        }
+        let verb = Verb::SnapshotRevert;
+        self.on_snapshot(verb, id, snapshot, SimStorage::take_back, Fleet::load_memory).await
     }
 
-    async fn snapshot_remove(&self, id: MachineId, _snapshot: &SnapshotSpec) -> Result<(), DriverError> {
-        self.on(Verb::SnapshotRemove, id).await
+    async fn snapshot_remove(&self, id: MachineId, snapshot: &SnapshotSpec) -> Result<(), DriverError> {
+        let verb = Verb::SnapshotRemove;
+        self.on_snapshot(verb, id, snapshot, SimStorage::forget, Fleet::forget_memory).await
     }
 
     fn events(&self) -> broadcast::Receiver<HypervisorEvent> {

@@ -34,6 +34,7 @@ fn spec(id: MachineId, generation: u64) -> MachineSpec {
         }],
         seed: None,
         medium: None,
+        snapshot: None,
     }
 }
 

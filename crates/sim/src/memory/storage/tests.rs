@@ -20,7 +20,7 @@ fn instant() -> SimStorage {
 }
 
 fn micro() -> ImageSource {
-    ImageSource::Recipe { recipe: "micro".to_owned() }
+    ImageSource::Recipe { recipe: "micro".to_owned(), mirror: None }
 }
 
 async fn make(storage: &SimStorage, source: &ImageSource) -> Result<Image, DriverError> {
@@ -66,7 +66,7 @@ async fn every_verb_asked_twice_succeeds_twice() -> anyhow::Result<()> {
 #[tokio::test]
 async fn what_makes_no_sense_is_refused() -> anyhow::Result<()> {
     let storage = instant();
-    assert!(refused(make(&storage, &ImageSource::Recipe { recipe: "macro".to_owned() }).await));
+    assert!(refused(make(&storage, &ImageSource::Recipe { recipe: "macro".to_owned(), mirror: None }).await));
     assert!(refused(storage.volume_make(&overlay(Image::default(), 100)).await), "no such image");
     let image = make(&storage, &micro()).await?;
     assert!(refused(storage.volume_make(&overlay(image.clone(), 63)).await), "less than the image");
