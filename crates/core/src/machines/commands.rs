@@ -2,6 +2,7 @@
 
 use super::create::Create;
 use super::delete::Delete;
+use super::identity::user_data_place;
 use super::limits::{check_keys, check_size, check_words};
 use super::power::{PowerWork, Ruling, Verb, ruling};
 use super::{HostName, Life, Machine, Observation, Observed, Power};
@@ -12,6 +13,7 @@ use crate::hosts::Host;
 use crate::ids::{MachineId, VolumeId};
 use crate::ports::{CommandOutput, Console, DriverErrorKind, GuestCommand, IoLimits, StoreError};
 use crate::record::Kind;
+use crate::secret::Secret;
 use crate::tasks::{Accepted, Order, Task, ordered};
 use crate::templates::{ImageFormat, Template};
 use crate::volumes::{StoragePlace, Volume, VolumeState};
@@ -38,7 +40,7 @@ pub struct MachineAsk {
     /// Lines for the administrator's `authorized_keys`.
     pub ssh_keys: Vec<String>,
     /// cloud-init user data.
-    pub user_data: Option<String>,
+    pub user_data: Option<Secret>,
     /// Words of the owner.
     pub description: String,
     /// Words of the owner, by key.
@@ -76,7 +78,7 @@ impl Core {
     ) -> Result<Accepted<Machine>> {
         check_words(&ask.description, &ask.labels)?;
         check_keys(&ask.ssh_keys)?;
-        if ask.user_data.as_ref().is_some_and(|data| data.len() > MAX_USER_DATA) {
+        if ask.user_data.as_ref().is_some_and(|data| data.expose().len() > MAX_USER_DATA) {
             return Err(Error::invalid("user_data", "user data has at most 256 KiB"));
         }
         decided(async || {
@@ -156,7 +158,7 @@ impl Core {
             nics: Vec::new(),
             medium: None,
             ssh_keys: ask.ssh_keys.iter().map(|key| key.trim().to_owned()).collect(),
-            user_data: ask.user_data.clone(),
+            user_data: ask.user_data.as_ref().map(|data| self.seal(user_data_place(id), data)).transpose()?,
             life: Life::Creating,
             wanted: if ask.start { Power::On } else { Power::Off },
             observed: Observation { power: Observed::Off, at: now, generation: 0 },

@@ -30,7 +30,7 @@ pub use lists::{
 };
 pub use machines::{
     Endpoint, GuestFacts, Machine, MachineCreate, MachineEdit, MachineResize, MediumChange, Nic, NicAttach,
-    Observation, PowerChange, Run, RunOutput, TemplateRef,
+    Observation, PowerChange, Run, RunOutput, TemplateRef, UserData,
 };
 pub use media::{MediaAsk, Medium, MediumCreate};
 pub use networks::{Inbound, InboundRule, Network, NetworkCreate, Source, Subnet, Uplink};

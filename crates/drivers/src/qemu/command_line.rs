@@ -22,6 +22,9 @@ pub(super) const VNC_SOCKET: &str = "vnc.sock";
 pub(super) const CONSOLE_LOG: &str = "console.log";
 pub(super) const SEED_IMAGE: &str = "seed.img";
 
+/// MiB that QEMU keeps of translated code when it emulates.
+pub(super) const CODE_MIB: u64 = 256;
+
 // PCI slots. 0 and 1 are the chipset's. The guest numbers its disks by slot, so the seed comes after all of them.
 const VIDEO_SLOT: usize = 0x02;
 const CHANNEL_SLOT: usize = 0x03;
@@ -118,7 +121,9 @@ fn foundation(line: &mut Line, spec: &MachineSpec, platform: Platform<'_>) -> Re
     line.option("-uuid", spec.id.to_string());
     line.option("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny");
     line.option("-machine", format!("{},memory-backend=ram", platform.machine_type));
-    line.option("-accel", platform.accelerator);
+    // QEMU takes a GiB for translated code unless told otherwise; the process's limit counts on this bound.
+    let code = if platform.accelerator == "tcg" { format!(",tb-size={CODE_MIB}") } else { String::new() };
+    line.option("-accel", format!("{}{code}", platform.accelerator));
     line.option("-cpu", platform.cpu);
     let most_cpus = platform.host_cpus.clamp(2, MAX_LIVE_CPUS).max(spec.vcpus);
     line.option("-smp", format!("cpus={},maxcpus={most_cpus}", spec.vcpus));
@@ -396,7 +401,7 @@ mod tests {
             "-uuid 00000000-0000-0000-0000-000000000001",
             "-sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
             "-machine pc-i440fx-7.2,memory-backend=ram",
-            "-accel tcg",
+            "-accel tcg,tb-size=256",
             "-cpu max",
             "-smp cpus=2,maxcpus=4",
             "-m size=256M",

@@ -46,7 +46,18 @@ impl DriverFactory for RealDrivers {
         "hostler"
     }
 
-    fn check(&self, _config: &Config) -> Result<(), Failure> {
+    fn check(&self, config: &Config) -> Result<(), Failure> {
+        let range = config.isolation.range().map_err(|why| Failure::new(format!("isolation.uids {why}")))?;
+        let Some(range) = range else { return Ok(()) };
+        for book in ["/etc/passwd", "/etc/group"] {
+            let lines = std::fs::read_to_string(book).unwrap_or_default();
+            if let Some(name) = range.taken_by(&lines) {
+                return Err(Failure::new(format!(
+                    "isolation.uids has a number that belongs to {name} in {book}"
+                ))
+                .hint("name a range that nobody has; machines must not share a user with anybody"));
+            }
+        }
         Ok(())
     }
 
@@ -84,6 +95,8 @@ impl DriverFactory for RealDrivers {
             binary,
             accelerator: accelerator(&config.qemu.accelerator),
             console_bytes,
+            uids: config.isolation.range().map_err(Failure::new)?,
+            memory_overhead_mib: config.isolation.memory_overhead_mib,
             ..QemuConfig::new(installation.host, data_dir)
         });
         let storage = LocalStorage::new(LocalStorageConfig {

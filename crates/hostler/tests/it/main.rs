@@ -17,6 +17,7 @@ mod native;
 mod program;
 mod real;
 mod reconcile;
+mod secrets;
 mod server;
 mod tasks;
 mod two;

@@ -6,7 +6,7 @@ mod render;
 
 use super::types::{
     Accepted, Inbound, Machine, MachineCreate, MachineEdit, MachinesAsk, Page, PageAsk, PowerChange, Run,
-    RunOutput,
+    RunOutput, UserData,
 };
 use super::wire::{
     Answer, By, Column, ListQuery, ListSpec, OptionallyPosted, Parameters, Pick, Posted, Refusal, accepted,
@@ -23,6 +23,7 @@ use hostler_core::machines::{self, Life, Verb};
 use hostler_core::ports::{CommandOutput, GuestCommand};
 use hostler_core::query::{Compare, Filter};
 use hostler_core::record::Value;
+use hostler_core::secret::Secret;
 use std::time::Duration;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -45,6 +46,7 @@ pub(super) fn routes() -> OpenApiRouter<DoorState> {
         .routes(routes!(devices::nic_detach))
         .routes(routes!(machine_inbound))
         .routes(routes!(console::console_log))
+        .routes(routes!(machine_user_data))
 }
 
 /// Routes that may take long, or never end.
@@ -148,7 +150,7 @@ async fn machine_create(
         network: value.network,
         addresses: value.addresses,
         ssh_keys: value.ssh_keys,
-        user_data: value.user_data,
+        user_data: value.user_data.map(Secret::new),
         description: value.description,
         labels: value.labels,
         start: value.start,
@@ -207,6 +209,23 @@ async fn machine_show(
 ) -> Answer<Json<Machine>> {
     let machine = state.core().machine_get(&caller, &machine).await?;
     Ok(Json(render::machine(&state, &caller, machine).await?))
+}
+
+/// Show a machine's user data
+///
+/// For its owner alone, not even for administrators: it often has passwords.
+#[utoipa::path(
+    get, path = "/machines/{machine}/user-data", tag = "machines",
+    params(("machine" = String, Path, description = "Id, number or name")),
+    responses((status = 200, body = UserData))
+)]
+async fn machine_user_data(
+    State(state): State<DoorState>,
+    By(caller): By,
+    Path(machine): Path<String>,
+) -> Answer<Json<UserData>> {
+    let data = state.core().machine_user_data(&caller, &machine).await?;
+    Ok(Json(UserData { user_data: data.map(|data| data.expose().to_owned()) }))
 }
 
 /// Change a machine

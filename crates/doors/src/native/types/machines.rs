@@ -181,6 +181,14 @@ pub struct MachineCreate {
     pub start: bool,
 }
 
+/// What a machine's owner gave to cloud-init.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[expect(missing_debug_implementations, reason = "it often has passwords")]
+pub struct UserData {
+    /// cloud-init user data; null when there is none.
+    pub user_data: Option<String>,
+}
+
 /// Changes to a machine; what is left out or null stays.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
