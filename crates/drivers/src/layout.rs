@@ -1,6 +1,6 @@
 //! Where things lie in the data directory. Both drivers find each other's files by these names and by nothing else.
 
-use hostler_core::ids::{MachineId, TemplateId, VolumeId};
+use hostler_core::ids::{MachineId, MediumId, TemplateId, VolumeId};
 use hostler_core::ports::DriverError;
 use hostler_core::templates::ImageFormat;
 use std::path::{Component, Path, PathBuf};
@@ -38,6 +38,10 @@ impl Layout {
 
     pub(crate) fn volume(&self, id: VolumeId, format: ImageFormat) -> PathBuf {
         self.volumes().join(format!("{id}.{}", format.word()))
+    }
+
+    pub(crate) fn medium(&self, id: MediumId) -> PathBuf {
+        self.root.join("media").join(format!("{id}.iso"))
     }
 
     pub(crate) fn machines(&self) -> PathBuf {

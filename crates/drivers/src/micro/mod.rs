@@ -35,18 +35,24 @@ const DISK: &str = "disk.qcow2";
 const DISK_MIB: u64 = 1024;
 
 /// Quiet, because each letter on the serial line costs an emulated machine time; without tests and checks of timers
-/// that do not exist there; with trust in the host's randomness, which the agent's identity renews. Nothing here is
-/// wrong on a host with KVM.
+/// that do not exist there; with trust in the host's randomness, which the agent's identity renews. Memory that is added
+/// is used at once, and none is set aside for devices that reach only the first 4 GiB. Nothing here is wrong on a host
+/// with KVM.
 const COMMAND_LINE: &str = "console=ttyS0 quiet panic=5 net.ifnames=0 random.trust_cpu=on no_timer_check nokaslr \
-                            mitigations=off cryptomgr.notests rdinit=/init";
+                            mitigations=off cryptomgr.notests memhp_default_state=online swiotlb=noforce \
+                            rdinit=/init";
 
 /// What micro cannot do without, in the order of loading: the channel to us first.
-const WANTED: [&str; 8] = [
+const WANTED: [&str; 12] = [
     "virtio_pci",
     "virtio_console",
     "virtio_rng",
     "virtio_net",
     "virtio_blk",
+    "virtio_scsi",
+    "sd_mod",
+    "sr_mod",
+    "isofs",
     "virtio_balloon",
     "button",
     "evdev",

@@ -5,10 +5,12 @@
 //! path is too long for a unix socket. Paths that come from elsewhere go in as JSON, where a comma means nothing.
 //! Nothing secret goes in at all: arguments can be read by everybody on the host.
 
+use super::names::{CD, DiskNames, NicNames, SCSI, medium_node};
 use crate::layout::{Layout, plain_file_name};
-use hostler_core::ports::{Boot, DriverError, Link, MachineSpec, NicSpec};
+use hostler_core::ids::MediumId;
+use hostler_core::ports::{Boot, DiskBus, DiskSpec, DriverError, IoLimits, Link, MachineSpec, NicSpec};
 use hostler_core::templates::Firmware;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::os::fd::RawFd;
 
 /// Names within the machine's directory.
@@ -24,9 +26,24 @@ pub(super) const SEED_IMAGE: &str = "seed.img";
 const VIDEO_SLOT: usize = 0x02;
 const CHANNEL_SLOT: usize = 0x03;
 const RNG_SLOT: usize = 0x04;
-const FIRST_NIC_SLOT: usize = 0x08;
+const SCSI_SLOT: usize = 0x05;
+/// Slots of network cards, and one past them.
+pub(super) const NIC_SLOTS: std::ops::Range<usize> = 0x08..0x10;
 const FIRST_DISK_SLOT: usize = 0x10;
 const SEED_SLOT: usize = 0x1f;
+
+/// Disks on the SCSI controller at start; more can be attached.
+const MAX_SCSI_DISKS: usize = 255;
+/// CPUs and memory modules that a machine can grow to while it runs: more costs every guest tables and memory.
+const MAX_LIVE_CPUS: u32 = 16;
+const MEMORY_SLOTS: u32 = 16;
+const MEMORY_GROWTH: u64 = 8;
+/// What guests can take as one module.
+pub(super) const MODULE_MIB: u64 = 128;
+/// A kernel that finds room for memory above 4 GiB sets 64 MiB aside for devices that reach no further, unless told
+/// not to; a small guest has no such memory to spare.
+const AMPLE_MIB: u64 = 1024;
+const SPARES_BOUNCE_BUFFERS: &str = "swiotlb=noforce";
 
 /// What is the same for all machines of this host.
 #[derive(Clone, Copy, Debug)]
@@ -37,6 +54,10 @@ pub(super) struct Platform<'a> {
     pub(super) accelerator: &'a str,
     /// CPU model.
     pub(super) cpu: &'a str,
+    /// Logical processors of the host.
+    pub(super) host_cpus: u32,
+    /// Memory of the host in MiB.
+    pub(super) host_memory_mib: u64,
 }
 
 /// Where the host's end of a network card is.
@@ -60,7 +81,8 @@ pub(super) fn command_line(
     channels(&mut line);
     boot(&mut line, spec, layout)?;
     disks(&mut line, spec, layout)?;
-    if spec.nics.len() > FIRST_DISK_SLOT - FIRST_NIC_SLOT {
+    drive(&mut line, spec, layout)?;
+    if spec.nics.len() > NIC_SLOTS.len() {
         return Err(DriverError::refused("a machine can have 8 network cards at most"));
     }
     for (index, nic) in spec.nics.iter().enumerate() {
@@ -99,8 +121,9 @@ fn foundation(line: &mut Line, spec: &MachineSpec, platform: Platform<'_>) -> Re
     line.option("-machine", format!("{},memory-backend=ram", platform.machine_type));
     line.option("-accel", platform.accelerator);
     line.option("-cpu", platform.cpu);
-    line.option("-smp", format!("cpus={}", spec.vcpus));
-    line.option("-m", format!("{}M", spec.memory_mib));
+    let most_cpus = platform.host_cpus.min(MAX_LIVE_CPUS).max(spec.vcpus);
+    line.option("-smp", format!("cpus={},maxcpus={most_cpus}", spec.vcpus));
+    line.option("-m", memory(spec, platform));
     line.option("-object", format!("memory-backend-ram,id=ram,size={}M", spec.memory_mib));
     line.option("-rtc", "base=utc");
     // A guest that turns itself off leaves its process behind with status `shutdown`, so that nobody who looks later
@@ -108,6 +131,20 @@ fn foundation(line: &mut Line, spec: &MachineSpec, platform: Platform<'_>) -> Re
     line.option("-action", "shutdown=pause");
     line.flag("-S");
     Ok(())
+}
+
+/// The memory, and how much more can be added while the machine runs.
+fn memory(spec: &MachineSpec, platform: Platform<'_>) -> String {
+    let now = spec.memory_mib;
+    let spares = match &spec.boot {
+        Boot::Kernel { command_line, .. } => command_line.contains(SPARES_BOUNCE_BUFFERS),
+        Boot::Firmware(_) => false,
+    };
+    let most = now.saturating_mul(MEMORY_GROWTH).min(platform.host_memory_mib) / MODULE_MIB * MODULE_MIB;
+    if most <= now || (now < AMPLE_MIB && !spares) {
+        return format!("size={now}M");
+    }
+    format!("size={now}M,slots={MEMORY_SLOTS},maxmem={most}M")
 }
 
 /// Control, console, display and the guest's two agents.
@@ -156,30 +193,65 @@ fn boot(line: &mut Line, spec: &MachineSpec, layout: &Layout) -> Result<(), Driv
     Ok(())
 }
 
-/// Format and locking are always said, never left to probing: a guest can write any header onto its own disk.
+/// The image of a disk. Format and locking are always said, never left to probing: a guest can write any header onto
+/// its own disk.
+pub(super) fn image_node(disk: &DiskSpec, layout: &Layout) -> Result<Value, DriverError> {
+    let file = json!({
+        "driver": "file", "filename": text(&layout.volume(disk.volume, disk.format))?,
+        "locking": "on", "auto-read-only": false,
+    });
+    Ok(json!({
+        "node-name": DiskNames::of(disk.volume).image, "driver": disk.format.word(), "read-only": false,
+        "discard": "unmap", "file": file,
+    }))
+}
+
+/// What stands above the image and slows it down when it shall. Always there, so that limits can come later.
+pub(super) fn top_node(disk: &DiskSpec) -> Value {
+    let names = DiskNames::of(disk.volume);
+    json!({
+        "node-name": names.top, "driver": "throttle", "throttle-group": names.limits, "file": names.image,
+    })
+}
+
+/// The limits as QEMU wants them; 0 is none, and what is left out stays as it is.
+pub(super) fn throttle(limits: IoLimits) -> Value {
+    json!({ "iops-total": limits.iops.unwrap_or(0), "bps-total": limits.bytes.unwrap_or(0) })
+}
+
+/// A medium that lies in the drive.
+pub(super) fn medium(medium: MediumId, layout: &Layout) -> Result<Value, DriverError> {
+    let file = json!({ "driver": "file", "filename": text(&layout.medium(medium))?, "locking": "on" });
+    Ok(json!({
+        "node-name": medium_node(medium), "driver": "raw", "read-only": true, "file": file,
+    }))
+}
+
 fn disks(line: &mut Line, spec: &MachineSpec, layout: &Layout) -> Result<(), DriverError> {
-    if spec.disks.len() > SEED_SLOT - FIRST_DISK_SLOT {
-        return Err(DriverError::refused("a machine can have 15 disks at most"));
-    }
+    line.option("-device", format!("virtio-scsi-pci,id={SCSI},addr={SCSI_SLOT:02x}.0"));
+    let (mut slots, mut targets) = (FIRST_DISK_SLOT..SEED_SLOT, 1..=MAX_SCSI_DISKS);
     for (index, disk) in spec.disks.iter().enumerate() {
-        let file = json!({
-            "driver": "file", "filename": text(&layout.volume(disk.volume, disk.format))?,
-            "locking": "on", "auto-read-only": false,
-        });
-        let node = json!({
-            "node-name": format!("disk{index}"), "driver": disk.format.word(), "read-only": false,
-            "discard": "unmap", "file": file,
-        });
-        line.option("-blockdev", node.to_string());
-        let boot_index =
-            if index == 0 && matches!(spec.boot, Boot::Firmware(_)) { ",bootindex=1" } else { "" };
-        line.option(
-            "-device",
-            format!(
-                "virtio-blk-pci,id=disk{index}-dev,drive=disk{index},addr={:02x}.0,serial=disk{index}{boot_index}",
-                FIRST_DISK_SLOT + index,
-            ),
-        );
+        let names = DiskNames::of(disk.volume);
+        let group =
+            json!({ "qom-type": "throttle-group", "id": names.limits, "limits": throttle(disk.limits) });
+        line.option("-object", group.to_string());
+        line.option("-blockdev", image_node(disk, layout)?.to_string());
+        line.option("-blockdev", top_node(disk).to_string());
+        let crowded = || DriverError::refused("a machine cannot have that many disks");
+        let device = match disk.bus {
+            DiskBus::Virtio => {
+                let slot = slots.next().ok_or_else(crowded)?;
+                format!("virtio-blk-pci,addr={slot:02x}.0")
+            }
+            DiskBus::Scsi => {
+                let target = targets.next().ok_or_else(crowded)?;
+                format!("scsi-hd,bus={SCSI}.0,scsi-id={target}")
+            }
+        };
+        let boots = index == 0 && matches!(spec.boot, Boot::Firmware(_));
+        let DiskNames { device: id, top, serial, .. } = names;
+        let boot_index = if boots { ",bootindex=1" } else { "" };
+        line.option("-device", format!("{device},id={id},drive={top},serial={serial}{boot_index}"));
     }
     if spec.seed.is_some() {
         let file = json!({ "driver": "file", "filename": SEED_IMAGE });
@@ -193,13 +265,29 @@ fn disks(line: &mut Line, spec: &MachineSpec, layout: &Layout) -> Result<(), Dri
     Ok(())
 }
 
+/// The CD drive, with a medium or empty. Firmware boots from it when it finds nothing on the disk, and so every
+/// system's installer must know the drive: it is the chipset's own. A kernel of ours knows the quicker one.
+fn drive(line: &mut Line, spec: &MachineSpec, layout: &Layout) -> Result<(), DriverError> {
+    let mut device = match spec.boot {
+        Boot::Firmware(_) => format!("ide-cd,id={CD},bus=ide.1,unit=0,bootindex=2"),
+        Boot::Kernel { .. } => format!("scsi-cd,id={CD},bus={SCSI}.0,scsi-id=0"),
+    };
+    if let Some(id) = spec.medium {
+        line.option("-blockdev", medium(id, layout)?.to_string());
+        device.push_str(&format!(",drive={}", medium_node(id)));
+    }
+    line.option("-device", device);
+    Ok(())
+}
+
 fn network_card(line: &mut Line, index: usize, nic: &NicSpec, wire: Option<Wire>) -> Result<(), DriverError> {
     if !is_mac(&nic.mac) {
         return Err(DriverError::refused(format!("{:?} is not a MAC address", nic.mac)));
     }
+    let NicNames { device, netdev: id } = NicNames::of(&nic.mac);
     let netdev = match (&nic.link, wire) {
-        (Link::User { outbound, forward }, Some(Wire::User(port))) => user(index, *outbound, *forward, port),
-        (Link::Bridge { .. }, Some(Wire::Tap(descriptor))) => format!("tap,id=net{index},fd={descriptor}"),
+        (Link::User { outbound, forward }, Some(Wire::User(port))) => user(&id, *outbound, *forward, port),
+        (Link::Bridge { .. }, Some(Wire::Tap(descriptor))) => format!("tap,id={id},fd={descriptor}"),
         _ => return Err(DriverError::internal(format!("the card {} has no wire of its kind", nic.mac))),
     };
     line.option("-netdev", netdev);
@@ -207,25 +295,25 @@ fn network_card(line: &mut Line, index: usize, nic: &NicSpec, wire: Option<Wire>
         "-device",
         // No boot ROM: nothing boots from this network, and loading it costs time.
         format!(
-            "virtio-net-pci,id=nic{index},netdev=net{index},mac={},addr={:02x}.0,romfile=",
+            "virtio-net-pci,id={device},netdev={id},mac={},addr={:02x}.0,romfile=",
             nic.mac,
-            FIRST_NIC_SLOT + index
+            NIC_SLOTS.start + index
         ),
     );
     Ok(())
 }
 
-fn user(index: usize, outbound: bool, guest: Option<u16>, host: Option<u16>) -> String {
+fn user(id: &str, outbound: bool, guest: Option<u16>, host: Option<u16>) -> String {
     // Without restrict the guest reaches this host's loopback and whatever the host reaches.
     let restrict = if outbound { "off" } else { "on" };
-    let mut netdev = format!("user,id=net{index},ipv6=off,restrict={restrict}");
+    let mut netdev = format!("user,id={id},ipv6=off,restrict={restrict}");
     if let (Some(guest), Some(host)) = (guest, host) {
         netdev.push_str(&format!(",hostfwd=tcp:127.0.0.1:{host}-:{guest}"));
     }
     netdev
 }
 
-fn is_mac(text: &str) -> bool {
+pub(super) fn is_mac(text: &str) -> bool {
     text.len() == 17
         && text.split(':').count() == 6
         && text
@@ -253,8 +341,13 @@ mod tests {
     use std::path::Path;
     use uuid::Uuid;
 
-    const PLATFORM: Platform<'static> =
-        Platform { machine_type: "pc-i440fx-7.2", accelerator: "tcg", cpu: "max" };
+    const PLATFORM: Platform<'static> = Platform {
+        machine_type: "pc-i440fx-7.2",
+        accelerator: "tcg",
+        cpu: "max",
+        host_cpus: 4,
+        host_memory_mib: 1500,
+    };
 
     fn spec() -> MachineSpec {
         MachineSpec {
@@ -300,8 +393,8 @@ mod tests {
             "-machine pc-i440fx-7.2,memory-backend=ram",
             "-accel tcg",
             "-cpu max",
-            "-smp cpus=2",
-            "-m 256M",
+            "-smp cpus=2,maxcpus=4",
+            "-m size=256M",
             "-object memory-backend-ram,id=ram,size=256M",
             "-rtc base=utc",
             "-action shutdown=pause",
@@ -322,16 +415,32 @@ mod tests {
             "-kernel /data,dir/images/00000000-0000-0000-0000-000000000002/vmlinux",
             "-initrd /data,,dir/images/00000000-0000-0000-0000-000000000002/initrd",
             "-append console=ttyS0 a=b,c",
+            "-device virtio-scsi-pci,id=scsi,addr=05.0",
+            concat!(
+                r#"-object {"id":"l-0000000000000003","limits":{"bps-total":0,"iops-total":0},"#,
+                r#""qom-type":"throttle-group"}"#,
+            ),
             concat!(
                 r#"-blockdev {"discard":"unmap","driver":"qcow2","file":{"auto-read-only":false,"driver":"file","#,
                 r#""filename":"/data,dir/volumes/00000000-0000-0000-0000-000000000003.qcow2","locking":"on"},"#,
-                r#""node-name":"disk0","read-only":false}"#,
+                r#""node-name":"d-0000000000000003","read-only":false}"#,
             ),
-            "-device virtio-blk-pci,id=disk0-dev,drive=disk0,addr=10.0,serial=disk0",
+            concat!(
+                r#"-blockdev {"driver":"throttle","file":"d-0000000000000003","node-name":"t-0000000000000003","#,
+                r#""throttle-group":"l-0000000000000003"}"#,
+            ),
+            concat!(
+                "-device virtio-blk-pci,addr=10.0,id=disk-0000000000000003,drive=t-0000000000000003,",
+                "serial=0000000000000003",
+            ),
             r#"-blockdev {"driver":"raw","file":{"driver":"file","filename":"seed.img"},"node-name":"seed","read-only":true}"#,
             "-device virtio-blk-pci,id=seed-dev,drive=seed,addr=1f.0,serial=cidata",
-            "-netdev user,id=net0,ipv6=off,restrict=on,hostfwd=tcp:127.0.0.1:40001-:22",
-            "-device virtio-net-pci,id=nic0,netdev=net0,mac=52:54:00:00:00:01,addr=08.0,romfile=",
+            "-device scsi-cd,id=cd,bus=scsi.0,scsi-id=0",
+            "-netdev user,id=net-525400000001,ipv6=off,restrict=on,hostfwd=tcp:127.0.0.1:40001-:22",
+            concat!(
+                "-device virtio-net-pci,id=nic-525400000001,netdev=net-525400000001,",
+                "mac=52:54:00:00:00:01,addr=08.0,romfile=",
+            ),
         ];
         let joined = got.join(" ");
         assert_eq!(joined, expected.join(" "));
@@ -344,9 +453,41 @@ mod tests {
         spec.boot = Boot::Firmware(Firmware::Bios);
         spec.nics[0].link = Link::User { outbound: true, forward: None };
         let joined = line(&spec).unwrap().join(" ");
-        assert!(joined.contains("serial=disk0,bootindex=1"));
+        assert!(joined.contains("serial=0000000000000003,bootindex=1"));
+        assert!(joined.contains("ide-cd,id=cd,bus=ide.1,unit=0,bootindex=2"));
         assert!(joined.contains("restrict=off -device"));
         assert!(!joined.contains("-kernel"));
+    }
+
+    #[test]
+    fn further_disks_are_on_the_scsi_controller_with_their_limits_and_the_medium_is_in_the_drive() {
+        let mut spec = spec();
+        let limits = IoLimits { iops: Some(100), bytes: None };
+        let volume = VolumeId(Uuid::from_u128(0xabcd << 64 | 9));
+        spec.disks.push(DiskSpec { bus: DiskBus::Scsi, limits, ..DiskSpec::new(volume, ImageFormat::Qcow2) });
+        spec.medium = Some(MediumId(Uuid::from_u128(5)));
+        let joined = line(&spec).unwrap().join(" ");
+        assert!(joined.contains(r#""limits":{"bps-total":0,"iops-total":100}"#));
+        assert!(
+            joined.contains("scsi-hd,bus=scsi.0,scsi-id=1,id=disk-0000000000000009,drive=t-0000000000000009")
+        );
+        assert!(joined.contains("scsi-cd,id=cd,bus=scsi.0,scsi-id=0,drive=m-0000000000000005"));
+        assert!(joined.contains("/data,dir/media/00000000-0000-0000-0000-000000000005.iso"));
+    }
+
+    #[test]
+    fn memory_can_grow_where_the_guest_pays_little_for_it() {
+        let said =
+            |spec: &MachineSpec, host_memory_mib| memory(spec, Platform { host_memory_mib, ..PLATFORM });
+        let mut spec = spec();
+        assert_eq!(said(&spec, 4000), "size=256M");
+        spec.memory_mib = 1024;
+        assert_eq!(said(&spec, 4000), "size=1024M,slots=16,maxmem=3968M");
+        assert_eq!(said(&spec, 1024), "size=1024M");
+        spec.memory_mib = 128;
+        let command_line = "a swiotlb=noforce b".into();
+        spec.boot = Boot::Kernel { kernel: "vmlinux".into(), initrd: None, command_line };
+        assert_eq!(said(&spec, 4000), "size=128M,slots=16,maxmem=1024M");
     }
 
     #[test]
@@ -356,7 +497,11 @@ mod tests {
         spec.nics[0].link = Link::Bridge { network, bridge: "br0".into(), address: None };
         let layout = Layout::new(Path::new("/data"));
         let joined = command_line(&spec, PLATFORM, &layout, &[Wire::Tap(17)]).unwrap().join(" ");
-        assert!(joined.contains("-netdev tap,id=net0,fd=17 -device virtio-net-pci,id=nic0,netdev=net0,"));
+        assert!(
+            joined.contains(
+                "-netdev tap,id=net-525400000001,fd=17 -device virtio-net-pci,id=nic-525400000001,"
+            )
+        );
         assert!(line(&spec).is_err(), "a bridge is never replaced by another kind of network");
     }
 

@@ -9,6 +9,8 @@
 mod command_line;
 mod find;
 mod guest_agent;
+mod live;
+mod names;
 mod probe;
 mod probe_rom;
 mod process;
@@ -233,7 +235,7 @@ impl Hypervisor for QemuHypervisor {
             agent: true,
             console_log: true,
             display: true,
-            live: false,
+            live: true,
         }
     }
 
@@ -325,46 +327,41 @@ impl Hypervisor for QemuHypervisor {
         UnixStream::connect(&socket.path).await.map_err(|error| failed(&error))
     }
 
-    async fn disk_attach(&self, _id: MachineId, _disk: &DiskSpec) -> Result<(), DriverError> {
-        Err(DriverError::unsupported("this driver cannot do that yet"))
+    async fn disk_attach(&self, id: MachineId, disk: &DiskSpec) -> Result<(), DriverError> {
+        self.driver.disk_attach(id, disk).await
     }
 
-    async fn disk_detach(&self, _id: MachineId, _volume: VolumeId) -> Result<(), DriverError> {
-        Err(DriverError::unsupported("this driver cannot do that yet"))
+    async fn disk_detach(&self, id: MachineId, volume: VolumeId) -> Result<(), DriverError> {
+        self.driver.disk_detach(id, volume).await
     }
 
-    async fn disk_grow(&self, _id: MachineId, _volume: VolumeId, _size_mib: u64) -> Result<(), DriverError> {
-        Err(DriverError::unsupported("this driver cannot do that yet"))
+    async fn disk_grow(&self, id: MachineId, volume: VolumeId, size_mib: u64) -> Result<(), DriverError> {
+        self.driver.disk_grow(id, volume, size_mib).await
     }
 
-    async fn disk_limit(
-        &self,
-        _id: MachineId,
-        _volume: VolumeId,
-        _limits: IoLimits,
-    ) -> Result<(), DriverError> {
-        Err(DriverError::unsupported("this driver cannot do that yet"))
+    async fn disk_limit(&self, id: MachineId, volume: VolumeId, limits: IoLimits) -> Result<(), DriverError> {
+        self.driver.disk_limit(id, volume, limits).await
     }
 
     async fn medium_change(
         &self,
-        _id: MachineId,
-        _medium: Option<MediumId>,
-        _force: bool,
+        id: MachineId,
+        medium: Option<MediumId>,
+        force: bool,
     ) -> Result<(), DriverError> {
-        Err(DriverError::unsupported("this driver cannot do that yet"))
+        self.driver.medium_change(id, medium, force).await
     }
 
-    async fn nic_attach(&self, _id: MachineId, _nic: &NicSpec) -> Result<(), DriverError> {
-        Err(DriverError::unsupported("this driver cannot do that yet"))
+    async fn nic_attach(&self, id: MachineId, nic: &NicSpec) -> Result<(), DriverError> {
+        self.driver.nic_attach(id, nic).await
     }
 
-    async fn nic_detach(&self, _id: MachineId, _mac: &str) -> Result<(), DriverError> {
-        Err(DriverError::unsupported("this driver cannot do that yet"))
+    async fn nic_detach(&self, id: MachineId, mac: &str) -> Result<(), DriverError> {
+        self.driver.nic_detach(id, mac).await
     }
 
-    async fn resize(&self, _id: MachineId, _vcpus: u32, _memory_mib: u64) -> Result<(), DriverError> {
-        Err(DriverError::unsupported("this driver cannot do that yet"))
+    async fn resize(&self, id: MachineId, vcpus: u32, memory_mib: u64) -> Result<(), DriverError> {
+        self.driver.resize(id, vcpus, memory_mib).await
     }
 
     async fn snapshot_take(
@@ -436,20 +433,27 @@ fn host_facts(driver: &Driver, probed: Option<&Probed>, mut problems: Vec<String
         "QEMU runs under this server's own user, so all machines of this host are one trust domain."
             .to_owned(),
     );
-    let system = rustix::system::sysinfo();
-    let memory = u128::from(system.totalram) * u128::from(system.mem_unit);
     let uname = rustix::system::uname();
     let kernel = || format!("{} {}", uname.release().to_string_lossy(), uname.machine().to_string_lossy());
     tracing::debug!(host = %driver.config.host, ?accelerator, "facts of the host");
     HostFacts {
         version: probed.map(|probed| probed.version().to_owned()).unwrap_or_default(),
         accelerator,
-        cpus: std::thread::available_parallelism()
-            .map_or(1, |cpus| u32::try_from(cpus.get()).unwrap_or(u32::MAX)),
-        memory_mib: u64::try_from(memory >> 20).unwrap_or(u64::MAX),
+        cpus: host_cpus(),
+        memory_mib: host_memory_mib(),
         kernel: probed.map_or_else(kernel, |probed| probed.kernel().to_owned()),
         problems,
     }
+}
+
+fn host_cpus() -> u32 {
+    std::thread::available_parallelism().map_or(1, |cpus| u32::try_from(cpus.get()).unwrap_or(u32::MAX))
+}
+
+fn host_memory_mib() -> u64 {
+    let system = rustix::system::sysinfo();
+    let bytes = u128::from(system.totalram) * u128::from(system.mem_unit);
+    u64::try_from(bytes >> 20).unwrap_or(u64::MAX)
 }
 
 fn is_too_old(version: &str) -> bool {

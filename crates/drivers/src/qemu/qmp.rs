@@ -4,6 +4,7 @@
 //! connection is held for as long as the machine is ours, and a greeting that does not come means that somebody else
 //! holds the machine. Two tasks per connection: one writes commands whole, one reads all lines and hands replies to
 //! who waits and events to who listens. Neither trusts the peer: lines are bounded, nonsense ends the connection.
+//! A descriptor travels beside the command that names it.
 
 use super::qmp_types::{Message, QmpEvent, QueriedUuid, Refusal, Request, Status};
 use crate::lines::Lines;
@@ -11,10 +12,13 @@ use hostler_core::ports::{DriverError, DriverErrorKind};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::collections::HashMap;
+use std::io::IoSlice;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::net::UnixStream;
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -24,13 +28,16 @@ const LINE_LIMIT: usize = 1 << 20;
 /// How long a command may take.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// A command as it goes out, and a descriptor that goes with it.
+type Outgoing = (Vec<u8>, Option<OwnedFd>);
+
 type Reply = Result<Value, Refusal>;
 type Waiting = Arc<Mutex<HashMap<u64, oneshot::Sender<Reply>>>>;
 
 /// A connection to one QEMU process. Dropping it hangs up.
 #[derive(Debug)]
 pub(super) struct Qmp {
-    commands: mpsc::Sender<Vec<u8>>,
+    commands: mpsc::Sender<Outgoing>,
     waiting: Waiting,
     next_id: AtomicU64,
     events: broadcast::Sender<QmpEvent>,
@@ -46,7 +53,16 @@ impl Drop for Qmp {
 
 impl Qmp {
     /// Waits for the greeting and agrees on capabilities. `patience` covers both.
-    pub(super) async fn negotiate<S>(stream: S, patience: Duration) -> Result<Self, DriverError>
+    pub(super) async fn negotiate(stream: UnixStream, patience: Duration) -> Result<Self, DriverError> {
+        let socket = stream.as_fd().try_clone_to_owned().map_err(|error| nonsense(&error.to_string()))?;
+        Self::negotiate_over(stream, Some(socket), patience).await
+    }
+
+    async fn negotiate_over<S>(
+        stream: S,
+        socket: Option<OwnedFd>,
+        patience: Duration,
+    ) -> Result<Self, DriverError>
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
@@ -61,12 +77,12 @@ impl Qmp {
             Ok(None) => return Err(hung_up()),
             Err(error) => return Err(nonsense(&error.to_string())),
         }
-        let qmp = Self::open(lines, writer);
+        let qmp = Self::open(lines, writer, socket);
         qmp.run("qmp_capabilities", Value::Null, patience).await?;
         Ok(qmp)
     }
 
-    fn open<R, W>(lines: Lines<R>, writer: W) -> Self
+    fn open<R, W>(lines: Lines<R>, writer: W, socket: Option<OwnedFd>) -> Self
     where
         R: AsyncRead + Send + Unpin + 'static,
         W: AsyncWrite + Send + Unpin + 'static,
@@ -75,7 +91,7 @@ impl Qmp {
         let waiting = Waiting::default();
         let events = broadcast::Sender::new(64);
         let closed = CancellationToken::new();
-        tokio::spawn(write_commands(writer, outgoing, closed.clone()));
+        tokio::spawn(write_commands(writer, socket, outgoing, closed.clone()));
         tokio::spawn(read_lines(lines, waiting.clone(), events.clone(), closed.clone()));
         Self { commands, waiting, next_id: AtomicU64::new(1), events, closed }
     }
@@ -92,6 +108,22 @@ impl Qmp {
         arguments: Value,
         patience: Duration,
     ) -> Result<Value, DriverError> {
+        self.send(command, arguments, None, patience).await
+    }
+
+    /// Gives QEMU a descriptor, under a name by which a later command takes it.
+    pub(super) async fn hand_over(&self, name: &str, descriptor: OwnedFd) -> Result<(), DriverError> {
+        let arguments = serde_json::json!({ "fdname": name });
+        self.send("getfd", arguments, Some(descriptor), COMMAND_TIMEOUT).await.map(drop)
+    }
+
+    async fn send(
+        &self,
+        command: &str,
+        arguments: Value,
+        descriptor: Option<OwnedFd>,
+        patience: Duration,
+    ) -> Result<Value, DriverError> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let (sender, receiver) = oneshot::channel();
         locked(&self.waiting).insert(id, sender);
@@ -100,7 +132,7 @@ impl Qmp {
             .map_err(|error| DriverError::internal(format!("{command}: {error}")))?;
         line.push(b'\n');
         let answered = async {
-            self.commands.send(line).await.map_err(|_| hung_up())?;
+            self.commands.send((line, descriptor)).await.map_err(|_| hung_up())?;
             tokio::select! {
                 biased;
                 reply = receiver => reply.map_err(|_| hung_up()),
@@ -155,18 +187,43 @@ impl Drop for Forget<'_> {
 
 async fn write_commands<W: AsyncWrite + Unpin>(
     mut writer: W,
-    mut outgoing: mpsc::Receiver<Vec<u8>>,
+    socket: Option<OwnedFd>,
+    mut outgoing: mpsc::Receiver<Outgoing>,
     closed: CancellationToken,
 ) {
     let writing = async {
-        while let Some(line) = outgoing.recv().await {
-            if writer.write_all(&line).await.is_err() || writer.flush().await.is_err() {
+        while let Some((line, descriptor)) = outgoing.recv().await {
+            // The descriptor travels with the first byte, and never without one.
+            let sent = match (&socket, descriptor) {
+                (Some(socket), Some(descriptor)) => send_with(socket, &line, &descriptor).await,
+                _ => Ok(0),
+            };
+            let Ok(sent) = sent else { break };
+            if writer.write_all(&line[sent..]).await.is_err() || writer.flush().await.is_err() {
                 break;
             }
         }
     };
     let _ = closed.run_until_cancelled(writing).await;
     closed.cancel();
+}
+
+/// Sends what fits of a line together with a descriptor; answers how much did.
+async fn send_with(socket: &OwnedFd, line: &[u8], descriptor: &OwnedFd) -> rustix::io::Result<usize> {
+    use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+    loop {
+        let sent = {
+            let descriptors = [descriptor.as_fd()];
+            let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+            let mut beside = SendAncillaryBuffer::new(&mut space);
+            beside.push(SendAncillaryMessage::ScmRights(&descriptors));
+            sendmsg(socket, &[IoSlice::new(line)], &mut beside, SendFlags::NOSIGNAL | SendFlags::DONTWAIT)
+        };
+        match sent {
+            Err(rustix::io::Errno::AGAIN) => tokio::time::sleep(Duration::from_millis(1)).await,
+            other => return other,
+        }
+    }
 }
 
 async fn read_lines<R: AsyncRead + Unpin>(
@@ -268,7 +325,7 @@ mod tests {
             write(&mut theirs, json!({"return": {}, "id": request["id"]})).await;
             theirs
         };
-        let (qmp, theirs) = tokio::join!(Qmp::negotiate(ours, Duration::from_secs(1)), serving);
+        let (qmp, theirs) = tokio::join!(Qmp::negotiate_over(ours, None, Duration::from_secs(1)), serving);
         (qmp.unwrap(), theirs)
     }
 
@@ -319,7 +376,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_greeting_that_does_not_come_means_somebody_else_holds_it() {
         let (ours, _theirs) = tokio::io::duplex(64);
-        let error = Qmp::negotiate(ours, Duration::from_secs(1)).await.unwrap_err();
+        let error = Qmp::negotiate_over(ours, None, Duration::from_secs(1)).await.unwrap_err();
         assert_eq!(error.kind, DriverErrorKind::Timeout);
     }
 
@@ -381,7 +438,7 @@ mod tests {
                 theirs.write_all(GREETING).await.unwrap();
                 theirs.write_all(&garbage).await.unwrap();
                 theirs.shutdown().await.unwrap();
-                prop_assert!(Qmp::negotiate(ours, Duration::from_secs(5)).await.is_err());
+                prop_assert!(Qmp::negotiate_over(ours, None, Duration::from_secs(5)).await.is_err());
                 Ok(())
             })?;
         }

@@ -80,6 +80,8 @@ impl Driver {
             machine_type: &probed.machine_type,
             accelerator: &accelerator.name,
             cpu: &accelerator.cpu,
+            host_cpus: super::host_cpus(),
+            host_memory_mib: super::host_memory_mib(),
         };
         let taps = open_taps(spec).await?;
         let arguments = command_line(spec, platform, &self.layout, &wires(&forwards, &taps))?;
