@@ -50,6 +50,8 @@ pub(crate) fn take(state: &mut State, wanted: &Identify) -> Result<Value, Fault>
         mac: checked.mac,
         addresses: &wanted.addresses,
         gateways: &wanted.gateways,
+        resolvers: &wanted.resolvers,
+        domain: wanted.domain.as_deref(),
         host_name: &wanted.host_name,
     };
     let mut notes = network::apply(&card, state.place, &state.leases).map_err(failed("network"))?;
@@ -89,6 +91,9 @@ fn check(wanted: &Identify) -> Result<Checked, Fault> {
     }
     if wanted.authorized_keys.iter().any(|key| key.trim().chars().any(char::is_control)) {
         return Err(bad("authorized_keys"));
+    }
+    if wanted.domain.as_deref().is_some_and(|domain| !domain.split('.').all(is_host_name)) {
+        return Err(bad("domain"));
     }
     let mac = match &wanted.mac {
         Some(text) => Some(network::mac_from_text(text).ok_or_else(|| bad("mac"))?),

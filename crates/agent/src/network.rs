@@ -16,9 +16,6 @@ const DHCP_PATIENCE: Duration = Duration::from_secs(3);
 /// Pause between attempts in the background.
 const DHCP_PAUSE: Duration = Duration::from_secs(20);
 
-/// Exists where systemd runs, which takes care of the network or knows who does.
-const SYSTEMS_OWN: &str = "/run/systemd/system";
-
 /// A network card.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Card {
@@ -37,6 +34,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) mac: Option<[u8; 6]>,
     pub(crate) addresses: &'a [Address],
     pub(crate) gateways: &'a [IpAddr],
+    pub(crate) resolvers: &'a [IpAddr],
+    pub(crate) domain: Option<&'a str>,
     pub(crate) host_name: &'a str,
 }
 
@@ -77,9 +76,8 @@ pub(crate) fn apply(wanted: &Wanted<'_>, place: Place, leases: &Leases) -> io::R
     }
     netlink.link_set_up(card.index, true)?;
     let has_one = netlink.addresses()?.iter().any(|held| held.index == card.index && held.global);
-    // The system takes care of this card by its own settings, or will when it gets to that.
-    let theirs = has_one || Path::new(SYSTEMS_OWN).exists();
-    if place == Place::System && theirs && !changed {
+    if place == Place::System && has_one && !changed {
+        // Somebody else took care of this card, and goes on doing so.
         return Ok(vec![]);
     }
     let asked = lease(&mut netlink, &card, wanted.host_name, DHCP_PATIENCE);
@@ -126,7 +124,19 @@ fn set_static(netlink: &mut Netlink, card: &Card, wanted: &Wanted<'_>) -> io::Re
     for &gateway in wanted.gateways {
         netlink.gateway_set(card.index, gateway)?;
     }
-    Ok(())
+    resolve_by(wanted.resolvers, wanted.domain)
+}
+
+/// Names are asked for there, unless another program of the guest takes care of that, which leaves a link.
+fn resolve_by(resolvers: &[IpAddr], domain: Option<&str>) -> io::Result<()> {
+    let file = Path::new("/etc/resolv.conf");
+    let another_owns_it = fs::symlink_metadata(file).is_ok_and(|facts| facts.is_symlink());
+    if resolvers.is_empty() || another_owns_it {
+        return Ok(());
+    }
+    let mut text: String = domain.map(|domain| format!("search {domain}\n")).unwrap_or_default();
+    text.extend(resolvers.iter().map(|server| format!("nameserver {server}\n")));
+    files::write(file, text.as_bytes(), 0o644)
 }
 
 /// Asks for a lease and applies it. Returns how long it is ours.
@@ -142,12 +152,8 @@ fn lease(netlink: &mut Netlink, card: &Card, host_name: &str, patience: Duration
     if let Some(&router) = lease.routers.first() {
         netlink.gateway_set(card.index, router.into())?;
     }
-    let resolver = Path::new("/etc/resolv.conf");
-    let another_owns_it = fs::symlink_metadata(resolver).is_ok_and(|facts| facts.is_symlink());
-    if !lease.dns.is_empty() && !another_owns_it {
-        let text: String = lease.dns.iter().map(|server| format!("nameserver {server}\n")).collect();
-        files::write(resolver, text.as_bytes(), 0o644)?;
-    }
+    let resolvers: Vec<IpAddr> = lease.dns.iter().map(|server| (*server).into()).collect();
+    resolve_by(&resolvers, None)?;
     Ok(Duration::from_secs(u64::from(lease.seconds.max(60))))
 }
 

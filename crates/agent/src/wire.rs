@@ -47,6 +47,10 @@ pub(crate) struct Identify {
     #[serde(default)]
     pub(crate) gateways: Vec<IpAddr>,
     #[serde(default)]
+    pub(crate) resolvers: Vec<IpAddr>,
+    #[serde(default)]
+    pub(crate) domain: Option<String>,
+    #[serde(default)]
     pub(crate) ssh_host_key: Option<HostKey>,
     #[serde(default)]
     pub(crate) authorized_keys: Vec<String>,

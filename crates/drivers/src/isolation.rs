@@ -83,7 +83,7 @@ impl UidRange {
 
     /// The numbers, beginning somewhere that depends on the machine: two servers that share a range by mistake
     /// seldom meet.
-    fn from_place_of(self, id: MachineId) -> impl Iterator<Item = u32> {
+    fn beginning_at_place_of(self, id: MachineId) -> impl Iterator<Item = u32> {
         let (_, low) = id.0.as_u64_pair();
         let start = u32::try_from(low % u64::from(self.len())).unwrap_or_default();
         (0..self.len()).map(move |step| {
@@ -159,7 +159,7 @@ impl Isolation {
             taken.extend(machines.metadata(&other).map(|found| found.uid()));
         }
         taken.extend(users_of_processes()?);
-        let free = range.from_place_of(id).find(|uid| !taken.contains(uid));
+        let free = range.beginning_at_place_of(id).find(|uid| !taken.contains(uid));
         let uid = free.ok_or_else(|| {
             io::Error::new(io::ErrorKind::QuotaExceeded, "every user id of [isolation] uids is taken")
         })?;
@@ -205,7 +205,7 @@ impl Isolation {
     /// Takes back every volume that a machine still owns. To be called before its directory goes.
     pub(crate) fn reclaim(&self, layout: &Layout, id: MachineId) -> io::Result<()> {
         let Some(range) = self.range else { return Ok(()) };
-        let owner = match Directory::open(&layout.machines()).and_then(|all| all.metadata(id.to_string())) {
+        let owner = match layout.machine(id).symlink_metadata() {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             other => other?.uid(),
         };

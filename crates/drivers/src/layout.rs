@@ -53,6 +53,10 @@ impl Layout {
         self.root.join("media")
     }
 
+    pub(crate) fn networks(&self) -> PathBuf {
+        self.root.join("networks")
+    }
+
     pub(crate) fn medium(&self, id: MediumId) -> PathBuf {
         self.media().join(format!("{id}.iso"))
     }

@@ -6,6 +6,7 @@
 //! template there is, [`debian`] whole distributions.
 #![warn(missing_docs)]
 
+mod cgroup;
 pub mod debian;
 mod directory;
 mod durable;

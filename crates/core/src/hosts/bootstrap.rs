@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::events::{Change, NewEvent};
 use crate::ids::{AccountId, ClusterId, NetworkId};
 use crate::networks::{Network, NetworkKind};
-use crate::ports::{Alteration, Commit, Ids};
+use crate::ports::{Alteration, Commit, Ids, Uplink};
 use crate::record::Record;
 use crate::time::Timestamp;
 use crate::volumes::StoragePlace;
@@ -51,9 +51,13 @@ pub(super) fn installation(
         kind: NetworkKind::User,
         cluster: cluster.id,
         outbound: false,
-        prefix: None,
-        gateway: None,
+        uplink: Uplink::None,
+        bridge: None,
+        subnets: Vec::new(),
         ranges: Vec::new(),
+        domain: None,
+        resolvers: Vec::new(),
+        removing: false,
         created_at: now,
     };
     let administrator = Account {

@@ -26,6 +26,7 @@ pub(crate) async fn start(
     let core = context.core;
     let mut machine: Machine = core.get(id.0).await?;
     let (_, image) = core.image_of(&machine).await?;
+    core.networks_ready(&machine).await?;
     let spec = core.spec(&machine, &image, generation).await?;
     let spec = MachineSpec { snapshot, ..spec };
     context.progress.report(0.0, "starting");
@@ -73,7 +74,7 @@ pub(crate) async fn arrive(
         Err(error) => return Err(error.into()),
     }
     context.progress.report(0.5, "giving the guest its identity");
-    hypervisor.identify(id, &core.identity(&machine)).await?;
+    hypervisor.identify(id, &core.identity(&machine).await?).await?;
     machine.guest = hypervisor.guest_facts(id, LOOK).await.ok();
     machine.ready_at = Some(core.now());
     machine.updated_at = core.now();

@@ -4,8 +4,9 @@ use crate::error::{Error, Result};
 use crate::ids::{
     AccountId, AddressId, ClusterId, HostId, MachineId, MediumId, NetworkId, TaskId, TemplateId,
 };
-use crate::ports::{Endpoint, GuestFacts, Sighting};
+use crate::ports::{Endpoint, GuestFacts, InboundRule, Sighting};
 use crate::record::{Kind, Record, Value, stamped};
+use crate::secret::Sealed;
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -169,8 +170,12 @@ pub struct Nic {
     pub network: NetworkId,
     /// Six bytes, lower case, colons.
     pub mac: String,
-    /// Its reserved address, on networks that have addresses.
-    pub address: Option<AddressId>,
+    /// Its reserved addresses, one of each family at most, on networks that give them out.
+    #[serde(default)]
+    pub addresses: Vec<AddressId>,
+    /// What others may begin to send it, on bridges; none means anything.
+    #[serde(default)]
+    pub inbound: Option<Vec<InboundRule>>,
 }
 
 /// A computer we manage.
@@ -215,9 +220,9 @@ pub struct Machine {
     /// Lines for the administrator's `authorized_keys`.
     #[serde(default)]
     pub ssh_keys: Vec<String>,
-    /// cloud-init user data of the owner.
+    /// cloud-init user data of the owner, which often has passwords.
     #[serde(default)]
-    pub user_data: Option<String>,
+    pub user_data: Option<Sealed>,
     /// What we promised.
     pub life: Life,
     /// What the owner asked for.

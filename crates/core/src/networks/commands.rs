@@ -1,20 +1,17 @@
-//! What callers may ask about networks and addresses.
+//! What callers may ask about networks.
 
-use super::{Address, Network, NetworkKind, Range};
+use super::check::check;
+use super::{Network, NetworkKind, Range};
 use crate::access::Caller;
-use crate::core::{Attempt, Core, ListAsk, Page, decided};
+use crate::core::{Core, ListAsk, Page, decided};
 use crate::error::{Error, Result};
 use crate::hosts::Cluster;
-use crate::ids::{AddressId, NetworkId};
+use crate::ids::NetworkId;
 use crate::machines::{Life, Machine};
-use crate::ports::StoreError;
-use crate::query::{Filter, Select};
-use crate::record::{Kind, Value};
-use std::collections::{HashMap, HashSet};
+use crate::ports::{Subnet, Uplink};
+use crate::query::Filter;
+use crate::record::Kind;
 use std::net::IpAddr;
-
-/// Addresses of one network that may be given out, at most.
-const MAX_ADDRESSES: usize = 65_536;
 
 /// A network to be added.
 #[derive(Clone, Debug)]
@@ -23,43 +20,74 @@ pub struct NetworkAsk {
     pub name: String,
     /// How it is made.
     pub kind: NetworkKind,
-    /// Whether guests may reach anything but us.
+    /// Whether guests of a user network may reach anything but us.
     pub outbound: bool,
-    /// Prefix length of its addresses.
-    pub prefix: Option<u8>,
-    /// Its gateway, never given out.
-    pub gateway: Option<IpAddr>,
+    /// Where a bridge leads.
+    pub uplink: Uplink,
+    /// Name of the bridge; made up when left out.
+    pub bridge: Option<String>,
+    /// Its subnets, one of each family at most.
+    pub subnets: Vec<Subnet>,
     /// Addresses that may be given out.
     pub ranges: Vec<Range>,
+    /// Domain of its machines' names.
+    pub domain: Option<String>,
+    /// Where its DNS asks for names of others.
+    pub resolvers: Vec<IpAddr>,
 }
 
 impl Core {
-    /// Adds a network.
+    /// Adds a network. A bridge is made at once on the hosts of this process, and by the others when they hear of it.
     ///
     /// # Errors
-    /// Denied; invalid; conflict `name_taken`.
+    /// Denied; invalid; conflict `name_taken`, `overlap`, `refused` when something is in the way on the host;
+    /// unsupported when the host cannot make bridges.
     pub async fn network_create(&self, caller: &Caller, ask: &NetworkAsk) -> Result<Network> {
         caller.may_administer("add networks")?;
         check(ask)?;
-        let cluster: Cluster = self.first().await?;
-        let mut network = Network {
-            id: NetworkId(self.ids().uuid()),
+        let network = decided(async || {
+            let cluster: Cluster = self.first().await?;
+            let mut network = self.network_drafted(ask, &cluster);
+            let others: Vec<Network> = self.all(Filter::eq("cluster", cluster.id.0)).await?;
+            clear_of(&network, &others)?;
+            if network.kind == NetworkKind::Bridge {
+                self.network_examined(&network).await?;
+            }
+            let mut changes = self.changes();
+            // Whoever adds a network at the same time is seen by one of the two.
+            changes.update(&cluster)?;
+            changes.insert(&network)?;
+            let stamp = self.commit(changes).await?.stamps[1];
+            (network.number, network.rev) = (stamp.number, stamp.rev);
+            Ok(network)
+        })
+        .await?;
+        self.network_made(&network).await;
+        Ok(network)
+    }
+
+    fn network_drafted(&self, ask: &NetworkAsk, cluster: &Cluster) -> Network {
+        let id = NetworkId(self.ids().uuid());
+        let is_bridge = ask.kind == NetworkKind::Bridge;
+        // The last 40 bits of a version 7 UUID are random.
+        let made_up = || format!("hbr{:010x}", id.0.as_u128() & 0xff_ffff_ffff);
+        Network {
+            id,
             number: 0,
             rev: 0,
             name: ask.name.clone(),
             kind: ask.kind,
             cluster: cluster.id,
-            outbound: ask.outbound,
-            prefix: ask.prefix,
-            gateway: ask.gateway,
+            outbound: if is_bridge { ask.uplink != Uplink::None } else { ask.outbound },
+            uplink: ask.uplink.clone(),
+            bridge: is_bridge.then(|| ask.bridge.clone().unwrap_or_else(made_up)),
+            subnets: ask.subnets.clone(),
             ranges: ask.ranges.clone(),
+            domain: ask.domain.clone(),
+            resolvers: ask.resolvers.clone(),
+            removing: false,
             created_at: self.now(),
-        };
-        let mut changes = self.changes();
-        changes.insert(&network)?;
-        let stamp = self.commit(changes).await?.stamps[0];
-        (network.number, network.rev) = (stamp.number, stamp.rev);
-        Ok(network)
+        }
     }
 
     /// One network, by id, number or name.
@@ -92,14 +120,12 @@ impl Core {
     /// Denied; not found; conflict `in_use`.
     pub async fn network_delete(&self, caller: &Caller, key: &str) -> Result<()> {
         caller.may_administer("remove networks")?;
-        let network = self.network_named(Some(key)).await?;
+        // First nobody may join any more; only then is it certain that nobody is on it.
+        let network = self.network_closed(key, true).await?;
         let taken = self.store().count(Kind::Address, Filter::eq("network", network.id.0)).await?;
-        let machines: Vec<Machine> = self.all(Filter::ne("life", Life::Gone.word())).await?;
-        let users = machines
-            .iter()
-            .filter(|machine| machine.nics.iter().any(|nic| nic.network == network.id))
-            .count();
+        let users = self.machines_on(&network, Filter::All).await?.len();
         if taken > 0 || users > 0 {
+            self.network_closed(key, false).await?;
             let text =
                 format!("network {} is in use by {users} machines and {taken} addresses", network.name);
             return Err(Error::conflict("in_use", text));
@@ -107,197 +133,49 @@ impl Core {
         let mut changes = self.changes();
         changes.delete(&network);
         self.commit(changes).await?;
+        self.network_unmade(&network).await;
         Ok(())
     }
 
-    /// The addresses of a network that are taken.
-    pub async fn address_list(
-        &self,
-        caller: &Caller,
-        network: &str,
-        mut ask: ListAsk,
-    ) -> Result<Page<Address>> {
-        let network = self.network_named(Some(network)).await?;
-        ask.filter = Filter::eq("network", network.id.0).and(caller.visible()).and(ask.filter);
-        self.page(ask).await
-    }
-
-    /// The reserved addresses of these machines' cards. The machines are the caller's right to know them.
-    pub async fn addresses_of(&self, machines: &[Machine]) -> Result<HashMap<AddressId, IpAddr>> {
-        let holders = machines.iter().filter(|machine| machine.nics.iter().any(|nic| nic.address.is_some()));
-        let ids: Vec<Value> = holders.map(|machine| machine.id.0.into()).collect();
-        if ids.is_empty() {
-            return Ok(HashMap::new());
-        }
-        let found = self.all::<Address>(Filter::In("machine", ids)).await?;
-        Ok(found.into_iter().map(|address| (address.id, address.ip)).collect())
-    }
-
-    /// Holds an address by hand, so that no machine gets it: this one, or the next free one.
-    ///
-    /// # Errors
-    /// Denied; not found; invalid when it is not in the network's ranges; conflict `taken`; no capacity.
-    pub async fn address_reserve(
-        &self,
-        caller: &Caller,
-        network: &str,
-        ip: Option<IpAddr>,
-        note: &str,
-    ) -> Result<Address> {
-        caller.may_administer("reserve addresses")?;
+    async fn network_closed(&self, key: &str, removing: bool) -> Result<Network> {
         decided(async || {
-            let network = self.network_named(Some(network)).await?;
-            let chosen = match ip {
-                Some(ip) if network.ranges.iter().any(|range| range.contains(ip)) => ip,
-                Some(ip) => {
-                    let text =
-                        format!("{ip} is not among the addresses that network {} gives out", network.name);
-                    return Err(Error::invalid("ip", text).into());
-                }
-                None => self.ip_free(&network).await?,
-            };
-            let mut address = self.address(&network, chosen, caller);
-            address.note = note.chars().take(200).collect();
-            let mut changes = self.changes();
-            changes.unchanged(&network);
-            changes.insert(&address)?;
-            match self.commit(changes).await {
-                Err(StoreError::Taken { .. }) if ip.is_none() => Err(Attempt::Stale),
-                Err(StoreError::Taken { .. }) => {
-                    Err(Error::conflict("taken", format!("{chosen} is taken already")).into())
-                }
-                other => {
-                    let stamp = other?.stamps[0];
-                    (address.number, address.rev) = (stamp.number, stamp.rev);
-                    Ok(address)
-                }
+            let mut network = self.network_named(Some(key)).await?;
+            if network.removing != removing {
+                network.removing = removing;
+                let mut changes = self.changes();
+                changes.update(&network)?;
+                network.rev = self.commit(changes).await?.stamps[0].rev;
             }
+            Ok(network)
         })
         .await
     }
 
-    /// Frees an address that was held by hand.
-    ///
-    /// # Errors
-    /// Denied; not found; conflict `in_use` when a machine has it.
-    pub async fn address_release(&self, caller: &Caller, network: &str, ip: IpAddr) -> Result<()> {
-        caller.may_administer("release addresses")?;
-        let network = self.network_named(Some(network)).await?;
-        let filter = Filter::eq("network", network.id.0).and(Filter::eq("ip", ip.to_string()));
-        let found = self.select::<Address>(Select::new(filter, 1)).await?.pop();
-        let address = found.ok_or_else(|| Error::not_found("address", ip))?;
-        if let Some(machine) = address.machine {
-            return Err(Error::conflict("in_use", format!("machine {machine} has {ip}")));
-        }
-        let mut changes = self.changes();
-        changes.delete(&address);
-        self.commit(changes).await?;
-        Ok(())
-    }
-
-    /// The next free address for a machine; none on networks that give out none. Becomes the machine's with the
-    /// commit that inserts it; if somebody else takes it first, that commit fails.
-    pub(crate) async fn address_next(&self, network: &Network, machine: &Machine) -> Result<Option<Address>> {
-        if network.ranges.is_empty() {
-            return Ok(None);
-        }
-        let ip = self.ip_free(network).await?;
-        let now = self.now();
-        Ok(Some(Address {
-            id: AddressId(self.ids().uuid()),
-            number: 0,
-            rev: 0,
-            network: network.id,
-            ip,
-            machine: Some(machine.id),
-            owner: machine.owner,
-            note: String::new(),
-            created_at: now,
-        }))
-    }
-
-    fn address(&self, network: &Network, ip: IpAddr, caller: &Caller) -> Address {
-        Address {
-            id: AddressId(self.ids().uuid()),
-            number: 0,
-            rev: 0,
-            network: network.id,
-            ip,
-            machine: None,
-            owner: caller.account,
-            note: String::new(),
-            created_at: self.now(),
-        }
-    }
-
-    async fn ip_free(&self, network: &Network) -> Result<IpAddr> {
-        let select = Select::new(Filter::eq("network", network.id.0), MAX_ADDRESSES as u32);
-        let taken: HashSet<IpAddr> =
-            self.select::<Address>(select).await?.iter().map(|address| address.ip).collect();
-        free(network, &taken)
-            .ok_or_else(|| Error::no_capacity(format!("network {} has no free address", network.name)))
+    /// The machines with a card on this network that are not gone, of those that match.
+    pub(super) async fn machines_on(&self, network: &Network, filter: Filter) -> Result<Vec<Machine>> {
+        let mut machines: Vec<Machine> = self.all(Filter::ne("life", Life::Gone.word()).and(filter)).await?;
+        machines.retain(|machine| machine.nics.iter().any(|nic| nic.network == network.id));
+        Ok(machines)
     }
 }
 
-/// The first address of the network's ranges that is neither taken nor its gateway.
-fn free(network: &Network, taken: &HashSet<IpAddr>) -> Option<IpAddr> {
-    let all = network.ranges.iter().flat_map(Range::iter);
-    all.take(MAX_ADDRESSES).find(|ip| !taken.contains(ip) && network.gateway != Some(*ip))
-}
-
-fn check(ask: &NetworkAsk) -> Result<()> {
-    let good = (1..=63).contains(&ask.name.len())
-        && ask.name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
-        && !ask.name.bytes().all(|c| c.is_ascii_digit());
-    if !good {
-        return Err(Error::invalid("name", "a network's name has 1 to 63 of a-z, A-Z, 0-9, -, _ and ."));
-    }
-    let sizes = ask.ranges.iter().map(|range| range.iter().take(MAX_ADDRESSES + 1).count());
-    if sizes.sum::<usize>() > MAX_ADDRESSES {
-        return Err(Error::invalid(
-            "ranges",
-            format!("a network gives out at most {MAX_ADDRESSES} addresses"),
-        ));
-    }
-    for (place, range) in ask.ranges.iter().enumerate() {
-        let overlaps = |other: &Range| other.contains(range.first) || range.contains(other.first);
-        if ask.ranges[..place].iter().any(overlaps) {
-            let text = format!("the range {} to {} overlaps another", range.first, range.last);
-            return Err(Error::invalid(format!("ranges/{place}"), text));
+/// Whether a new network gets along with the others of its hosts.
+fn clear_of(network: &Network, others: &[Network]) -> Result<()> {
+    for other in others.iter().filter(|other| other.kind == NetworkKind::Bridge && network.kind == other.kind)
+    {
+        if other.bridge == network.bridge {
+            let bridge = network.bridge.as_deref().unwrap_or_default();
+            let text = format!("network {} has the bridge {bridge} already", other.name);
+            return Err(Error::conflict("taken", text).hint("choose another name for the bridge"));
         }
-    }
-    let longest = if ask.ranges.iter().any(|range| range.first.is_ipv6()) { 128 } else { 32 };
-    if ask.prefix.is_some_and(|prefix| prefix > longest) {
-        return Err(Error::invalid("prefix", format!("a prefix length is at most {longest}")));
+        let meets = |one: &Subnet| other.subnets.iter().find(|two| one.overlaps(two)).map(|two| (*one, *two));
+        if let Some((one, two)) = network.subnets.iter().find_map(meets) {
+            let text = format!(
+                "{}/{} overlaps {}/{} of network {}",
+                one.gateway, one.prefix, two.gateway, two.prefix, other.name
+            );
+            return Err(Error::conflict("overlap", text));
+        }
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::ids::ClusterId;
-    use crate::time::Timestamp;
-    use uuid::Uuid;
-
-    #[test]
-    fn the_first_free_address_skips_taken_ones_and_the_gateway() {
-        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
-        let network = Network {
-            id: NetworkId(Uuid::nil()),
-            number: 1,
-            rev: 1,
-            name: "lan".into(),
-            kind: NetworkKind::User,
-            cluster: ClusterId(Uuid::nil()),
-            outbound: false,
-            prefix: Some(24),
-            gateway: Some(ip("10.0.0.1")),
-            ranges: vec![Range::new(ip("10.0.0.1"), ip("10.0.0.3")).unwrap()],
-            created_at: Timestamp(0),
-        };
-        assert_eq!(free(&network, &HashSet::new()), Some(ip("10.0.0.2")));
-        assert_eq!(free(&network, &HashSet::from([ip("10.0.0.2")])), Some(ip("10.0.0.3")));
-        assert_eq!(free(&network, &HashSet::from([ip("10.0.0.2"), ip("10.0.0.3")])), None);
-    }
 }

@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::ids::{AccountId, AddressId, ClusterId, MachineId, NetworkId};
+use crate::ports::{Subnet, Uplink};
 use crate::record::{Kind, Record, Value, stamped};
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -13,6 +14,8 @@ use std::net::IpAddr;
 pub enum NetworkKind {
     /// QEMU's own user-mode network: needs no rights, every guest is alone on it, SSH comes by a forwarded port.
     User,
+    /// A bridge on every host of the cluster: guests reach each other, and what lies behind its uplink.
+    Bridge,
 }
 
 /// Addresses that may be given out: first to last, both included, same family.
@@ -89,17 +92,52 @@ pub struct Network {
     /// host's loopback.
     #[serde(default)]
     pub outbound: bool,
-    /// Prefix length of its addresses.
+    /// Where its bridge leads.
+    #[serde(default = "nowhere")]
+    pub uplink: Uplink,
+    /// Name of its bridge on hosts; none for networks without one.
     #[serde(default)]
-    pub prefix: Option<u8>,
-    /// Its gateway, never given out.
+    pub bridge: Option<String>,
+    /// Its subnets, one of each family at most. Their gateways are never given out.
     #[serde(default)]
-    pub gateway: Option<IpAddr>,
+    pub subnets: Vec<Subnet>,
     /// Addresses that may be given out; empty when machines have no address of ours.
     #[serde(default)]
     pub ranges: Vec<Range>,
+    /// Domain of its machines' names.
+    #[serde(default)]
+    pub domain: Option<String>,
+    /// Where its DNS asks for names of others; empty answers for its machines only.
+    #[serde(default)]
+    pub resolvers: Vec<IpAddr>,
+    /// Whether it is being removed: no machine may join it any more.
+    #[serde(default)]
+    pub removing: bool,
     /// When it was added.
     pub created_at: Timestamp,
+}
+
+fn nowhere() -> Uplink {
+    Uplink::None
+}
+
+impl Network {
+    /// The subnet that this address is in.
+    pub fn subnet_of(&self, ip: IpAddr) -> Option<&Subnet> {
+        self.subnets.iter().find(|subnet| subnet.contains(ip))
+    }
+
+    /// Whether an address may be a machine's: in a range, nobody's gateway, and no address that stands for a subnet.
+    pub fn gives_out(&self, ip: IpAddr) -> bool {
+        self.ranges.iter().any(|range| range.contains(ip))
+            && !self.subnets.iter().any(|subnet| subnet.gateway == ip || subnet.reserves(ip))
+    }
+
+    /// Whether hostler answers DHCP and DNS on it.
+    pub fn has_services(&self) -> bool {
+        let ours = !matches!(self.uplink, Uplink::Interface { .. });
+        self.kind == NetworkKind::Bridge && ours && !self.subnets.is_empty()
+    }
 }
 
 impl Record for Network {

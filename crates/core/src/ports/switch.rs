@@ -35,6 +35,44 @@ pub struct Subnet {
     pub prefix: u8,
 }
 
+impl Subnet {
+    /// Whether an address is in it.
+    pub fn contains(&self, ip: IpAddr) -> bool {
+        ip.is_ipv4() == self.gateway.is_ipv4() && bits(ip) & self.mask() == bits(self.gateway) & self.mask()
+    }
+
+    /// Whether two subnets share any address.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        self.contains(other.gateway) && self.prefix <= other.prefix
+            || other.contains(self.gateway) && other.prefix <= self.prefix
+    }
+
+    /// Whether an address stands for the subnet itself: its first, which also means every router of an IPv6 subnet,
+    /// and the last of IPv4, which means everybody. Subnets of one or two addresses have none.
+    pub fn reserves(&self, ip: IpAddr) -> bool {
+        let host = bits(ip) & !self.mask() & self.widest();
+        let most = !self.mask() & self.widest();
+        self.contains(ip) && most > 1 && (host == 0 || ip.is_ipv4() && host == most)
+    }
+
+    fn widest(&self) -> u128 {
+        if self.gateway.is_ipv4() { u32::MAX.into() } else { u128::MAX }
+    }
+
+    fn mask(&self) -> u128 {
+        let length = if self.gateway.is_ipv4() { 32 } else { 128 };
+        let host_bits = length - u32::from(self.prefix.min(if length == 32 { 32 } else { 128 }));
+        self.widest().checked_shl(host_bits).unwrap_or(0) & self.widest()
+    }
+}
+
+fn bits(ip: IpAddr) -> u128 {
+    match ip {
+        IpAddr::V4(ip) => ip.to_bits().into(),
+        IpAddr::V6(ip) => ip.to_bits(),
+    }
+}
+
 /// What travels in a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -122,4 +160,27 @@ pub trait Switch: Send + Sync {
 
     /// Networks of which something changed by itself. A hint to apply them again, never the truth: it may be lost.
     fn events(&self) -> broadcast::Receiver<NetworkId>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn subnet(gateway: &str, prefix: u8) -> Subnet {
+        Subnet { gateway: gateway.parse().unwrap(), prefix }
+    }
+
+    #[test]
+    fn subnets_know_their_addresses() {
+        let v4 = subnet("10.1.2.1", 24);
+        let is = |ip: &str| ip.parse::<IpAddr>().unwrap();
+        assert!(v4.contains(is("10.1.2.255")) && !v4.contains(is("10.1.3.0")) && !v4.contains(is("::1")));
+        assert!(v4.reserves(is("10.1.2.0")) && v4.reserves(is("10.1.2.255")) && !v4.reserves(is("10.1.2.7")));
+        assert!(!subnet("10.1.2.1", 31).reserves(is("10.1.2.0")));
+        let v6 = subnet("fd00::1", 64);
+        assert!(v6.contains(is("fd00::ffff")) && !v6.contains(is("fd00:0:0:1::1")));
+        assert!(v6.reserves(is("fd00::")) && !v6.reserves(is("fd00::ffff:ffff:ffff:ffff")));
+        assert!(subnet("10.0.0.1", 8).overlaps(&v4) && v4.overlaps(&subnet("10.0.0.1", 8)));
+        assert!(!v4.overlaps(&subnet("10.1.3.1", 24)) && !v4.overlaps(&v6));
+    }
 }

@@ -2,12 +2,16 @@
 //! twice. Each is woken by a timer or a poke.
 //!
 //! * [`Observer`]: what hypervisors see becomes what records say.
+//! * [`NetworkKeeper`]: what records say of networks becomes what hosts have.
 //! * [`Housekeeper`]: what ended long ago is forgotten, what was left unfinished is taken up again.
 //!
 //! Tasks that were cut off are not their business: the [`Worker`](crate::tasks::Worker) takes those up itself.
 
 mod housekeeper;
+mod network_keeper;
 mod observer;
 
 pub use housekeeper::Housekeeper;
+pub use network_keeper::NetworkKeeper;
 pub use observer::Observer;
+pub(crate) use observer::explain;

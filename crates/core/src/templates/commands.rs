@@ -1,7 +1,7 @@
 //! What callers may ask about templates.
 
 use super::tasks::{Delete, Make};
-use super::{Template, TemplateState, check_url};
+use super::{Firmware, Template, TemplateState, check_url};
 use crate::access::{Caller, Idempotency};
 use crate::core::{Attempt, Core, ListAsk, Page, decided};
 use crate::error::{Error, Result};
@@ -28,6 +28,8 @@ pub struct TemplateAsk {
     pub memory_mib: u64,
     /// Default disk in MiB; 0 for the image's own size.
     pub disk_mib: u64,
+    /// Firmware that boots the disk of its machines.
+    pub firmware: Firmware,
     /// Where its image shall lie, and so where its machines run: a storage by id, number or name; that of this
     /// process's host when left out.
     pub storage: Option<String>,
@@ -64,6 +66,7 @@ impl Core {
     ) -> Result<Accepted<Template>, Attempt> {
         let storage = self.storage_named(ask.storage.as_deref()).await?;
         self.check_source(&ask.source, &storage)?;
+        check_firmware(&ask.source, ask.firmware)?;
         let mut newest = Select::new(Filter::eq("name", ask.name.as_str()), 1);
         (newest.order, newest.descending) = ("version", true);
         let version = self.select::<Template>(newest).await?.pop().map_or(1, |newest| newest.version + 1);
@@ -90,6 +93,7 @@ impl Core {
             vcpus: ask.vcpus,
             memory_mib: ask.memory_mib,
             disk_mib: ask.disk_mib,
+            firmware: ask.firmware,
             state: TemplateState::Building,
             image: None,
             reason: None,
@@ -234,6 +238,14 @@ impl Core {
         );
         Err(Error::conflict("in_use", text).hint("delete those machines first"))
     }
+}
+
+/// What is built here brings its kernel, which the hypervisor loads: no firmware would ever be asked.
+fn check_firmware(source: &ImageSource, firmware: Firmware) -> Result<()> {
+    if matches!(source, ImageSource::Recipe { .. }) && firmware != Firmware::Bios {
+        return Err(Error::invalid("firmware", "a template built from a recipe boots its own kernel"));
+    }
+    Ok(())
 }
 
 /// What shows of a file or an address without looking at it.

@@ -33,6 +33,10 @@ pub enum Firmware {
     /// SeaBIOS.
     #[default]
     Bios,
+    /// UEFI. Its variables are a machine's own and kept as long as the machine is.
+    Uefi,
+    /// The same with Secure Boot: only what is signed by Microsoft's keys boots.
+    UefiSecure,
 }
 
 /// The disk of an image.
@@ -133,6 +137,9 @@ pub struct Template {
     /// Default disk in MiB; 0 for the image's own size.
     #[serde(default)]
     pub disk_mib: u64,
+    /// Firmware that boots the disk of its machines, where the image has no kernel of its own.
+    #[serde(default)]
+    pub firmware: Firmware,
     /// Where it is in its life.
     pub state: TemplateState,
     /// Its image, once ready.

@@ -67,7 +67,6 @@ fn routes() -> OpenApiRouter<DoorState> {
     document::begin()
         .merge(quick.layer(from_fn(in_time)))
         .merge(machines::slow_routes())
-        .merge(disks::slow_routes())
         .merge(tasks::slow_routes())
         .merge(system::slow_routes())
         .merge(events::routes())

@@ -45,7 +45,7 @@ async fn network_list(
 
 /// Add a network
 ///
-/// Administrators only.
+/// Administrators only. A bridge is made at once on every host of the cluster.
 #[utoipa::path(post, path = "/networks", tag = "networks", request_body = NetworkCreate, responses((status = 201, body = Network)))]
 async fn network_create(
     State(state): State<DoorState>,
@@ -58,8 +58,11 @@ async fn network_create(
         name: value.name,
         kind: value.kind.into(),
         outbound: value.outbound,
-        prefix: value.prefix,
-        gateway: value.gateway,
+        uplink: value.uplink.into(),
+        bridge: value.bridge,
+        subnets: value.subnets.into_iter().map(Into::into).collect(),
+        domain: value.domain,
+        resolvers: value.resolvers,
     };
     let network: Network = state.core().network_create(&caller, &ask).await?.into();
     Ok(created("networks", network.id, network))

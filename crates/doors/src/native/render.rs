@@ -1,8 +1,9 @@
 //! From core's records to the types of the wire.
 
 use super::types::{
-    Accelerator, Account, Address, Cluster, Event, Finding, Host, HostFacts, Image, ImageSource, Medium,
-    Network, Range, Snapshot, SnapshotVolume, SourceFormat, Storage, Task, Template, Token, Volume,
+    Accelerator, Account, Address, Cluster, Event, Finding, Host, HostFacts, Image, ImageSource, InboundRule,
+    Medium, Network, Range, RepairDone, RepairOutcome, Snapshot, SnapshotVolume, Source, SourceFormat,
+    Storage, Subnet, Task, Template, Token, Uplink, Volume, VolumeLimits,
 };
 use hostler_core::Core;
 use hostler_core::access::{self, Caller};
@@ -57,8 +58,10 @@ impl From<volumes::Volume> for Volume {
             template: volume.template.map(|id| id.0),
             machine: volume.machine.map(|id| id.0),
             position: volume.position,
+            limits: VolumeLimits { iops: volume.limits.iops, bytes: volume.limits.bytes },
             with_machine: volume.with_machine,
             state: volume.state.into(),
+            reason: volume.reason,
             task: volume.task.map(|id| id.0),
             created_at: volume.created_at.to_string(),
         }
@@ -103,6 +106,7 @@ pub(super) fn template(caller: &Caller, template: templates::Template) -> Templa
         vcpus: template.vcpus,
         memory_mib: template.memory_mib,
         disk_mib: template.disk_mib,
+        firmware: template.firmware.into(),
         state: template.state.into(),
         image: template.image.map(Image::from),
         reason: template.reason,
@@ -216,9 +220,68 @@ impl From<networks::Network> for Network {
             kind: network.kind.into(),
             cluster: network.cluster.0,
             outbound: network.outbound,
-            prefix: network.prefix,
-            gateway: network.gateway,
+            uplink: network.uplink.into(),
+            bridge: network.bridge,
+            subnets: network.subnets.into_iter().map(Subnet::from).collect(),
+            domain: network.domain,
+            resolvers: network.resolvers,
             created_at: network.created_at.to_string(),
+        }
+    }
+}
+
+impl From<ports::Uplink> for Uplink {
+    fn from(uplink: ports::Uplink) -> Self {
+        match uplink {
+            ports::Uplink::None => Self::None,
+            ports::Uplink::Nat => Self::Nat,
+            ports::Uplink::Routed => Self::Routed,
+            ports::Uplink::Interface { name } => Self::Interface { name },
+        }
+    }
+}
+
+impl From<Uplink> for ports::Uplink {
+    fn from(uplink: Uplink) -> Self {
+        match uplink {
+            Uplink::None => Self::None,
+            Uplink::Nat => Self::Nat,
+            Uplink::Routed => Self::Routed,
+            Uplink::Interface { name } => Self::Interface { name },
+        }
+    }
+}
+
+impl From<ports::Subnet> for Subnet {
+    fn from(subnet: ports::Subnet) -> Self {
+        Self { gateway: subnet.gateway, prefix: subnet.prefix }
+    }
+}
+
+impl From<Subnet> for ports::Subnet {
+    fn from(subnet: Subnet) -> Self {
+        Self { gateway: subnet.gateway, prefix: subnet.prefix }
+    }
+}
+
+impl From<&ports::InboundRule> for InboundRule {
+    fn from(rule: &ports::InboundRule) -> Self {
+        Self {
+            protocol: rule.protocol.into(),
+            first_port: rule.ports.map(|(first, _)| first),
+            last_port: rule.ports.map(|(_, last)| last),
+            source: rule.source.map(|(address, prefix)| Source { address, prefix }),
+        }
+    }
+}
+
+impl From<InboundRule> for ports::InboundRule {
+    fn from(rule: InboundRule) -> Self {
+        let first = rule.first_port.or(rule.last_port);
+        Self {
+            protocol: rule.protocol.into(),
+            ports: first.map(|first| (first, rule.last_port.unwrap_or(first))),
+            source: rule.source.map(|source| (source.address, source.prefix)),
         }
     }
 }
@@ -315,8 +378,21 @@ impl From<doctor::Finding> for Finding {
             text: finding.text,
             cause: finding.cause,
             hint: finding.hint,
+            repair: finding.repair.map(|repair| repair.to_string()),
         }
     }
+}
+
+/// What came of a repair; `task` is the one that was ordered.
+pub(super) fn repaired(repaired: doctor::Repaired, task: Option<Task>) -> RepairDone {
+    let (outcome, error) = match repaired.outcome {
+        doctor::Outcome::Proposed => (RepairOutcome::Proposed, None),
+        doctor::Outcome::Done => (RepairOutcome::Done, None),
+        doctor::Outcome::Ordered(_) => (RepairOutcome::Ordered, None),
+        doctor::Outcome::Refused(why) => (RepairOutcome::Refused, Some(why)),
+    };
+    let repair = repaired.repair.to_string();
+    RepairDone { finding: repaired.finding.into(), repair, outcome, task, error }
 }
 
 impl From<&events::Event> for Event {

@@ -77,6 +77,8 @@ async fn an_identity_has_both_halves_of_the_host_key() {
         mac: None,
         addresses: vec![("fd00::2".parse().unwrap(), 64)],
         gateways: vec![],
+        resolvers: vec![],
+        domain: None,
         ssh_host_key: seed.try_into().unwrap(),
         authorized_keys: vec![],
         entropy: [0; 32],

@@ -122,6 +122,8 @@ pub(super) fn identify(identity: &Identity) -> Value {
         "mac": identity.mac,
         "addresses": addresses.collect::<Vec<_>>(),
         "gateways": identity.gateways,
+        "resolvers": identity.resolvers,
+        "domain": identity.domain,
         "ssh_host_key": { "seed": STANDARD.encode(identity.ssh_host_key), "public": STANDARD.encode(key.public.0) },
         "authorized_keys": identity.authorized_keys,
         "entropy": STANDARD.encode(identity.entropy),

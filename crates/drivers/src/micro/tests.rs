@@ -144,6 +144,8 @@ fn identity(keys: Vec<String>) -> Identity {
         mac: Some("52:54:00:12:34:56".into()),
         addresses: vec![],
         gateways: vec![],
+        resolvers: vec![],
+        domain: None,
         ssh_host_key: hex::decode(SEED).unwrap().try_into().unwrap(),
         authorized_keys: keys,
         entropy: [42; 32],

@@ -68,6 +68,12 @@ async fn each_process_has_a_user_of_its_own_and_no_rights() {
         }
         assert_eq!((status(*pid, "Seccomp"), status(*pid, "NoNewPrivs")), ("2".into(), "1".into()));
     }
+    if hypervisor.driver.groups.problem().is_none() {
+        for (pid, spec) in pids.iter().zip(&specs) {
+            let groups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
+            assert!(groups.contains(&format!("/hostler/{}", spec.id)), "{groups}");
+        }
+    }
     // The next server finds both, with the users they have.
     drop(hypervisor);
     let next = world.hypervisor();

@@ -8,6 +8,7 @@
 
 mod command_line;
 mod find;
+pub mod firmware;
 mod guest_agent;
 #[cfg(test)]
 mod isolation_tests;
@@ -15,7 +16,7 @@ mod live;
 mod names;
 mod probe;
 mod probe_rom;
-mod process;
+pub(crate) mod process;
 mod qmp;
 mod qmp_types;
 mod record;
@@ -29,6 +30,7 @@ pub(crate) mod test_world;
 mod tests;
 mod watch;
 
+use crate::cgroup::Groups;
 use crate::durable::{blocking, io_failed};
 use crate::guest::AgentLink;
 use crate::isolation::Isolation;
@@ -78,6 +80,8 @@ pub struct QemuConfig {
     pub console_bytes: u64,
     /// Users for machines, one for each; used when we are root. None: machines run as we do.
     pub uids: Option<UidRange>,
+    /// What a machine's process may take beyond the guest's memory, MiB; the buffer for emulated code comes on top.
+    pub memory_overhead_mib: u64,
 }
 
 impl QemuConfig {
@@ -90,6 +94,7 @@ impl QemuConfig {
             accelerator: None,
             console_bytes: 1 << 20,
             uids: Some(UidRange::USUAL),
+            memory_overhead_mib: 256,
         }
     }
 }
@@ -107,6 +112,7 @@ impl QemuHypervisor {
             layout: Layout::new(&config.data_dir),
             binary: resolve_binary(&config.binary),
             isolation: Isolation::new(config.uids),
+            groups: Groups::default(),
             config,
             machines: Mutex::default(),
             turns: Mutex::default(),
@@ -136,6 +142,7 @@ struct Driver {
     layout: Layout,
     binary: PathBuf,
     isolation: Isolation,
+    groups: Groups,
     /// Processes that we are connected to.
     machines: Mutex<HashMap<MachineId, Arc<Running>>>,
     /// Who connects to a process waits for who starts it: QEMU talks to one of them only.
@@ -182,6 +189,12 @@ impl Driver {
     /// The machine for verbs that need it to be on.
     async fn powered(self: &Arc<Self>, id: MachineId) -> Result<Arc<Running>, DriverError> {
         self.reach(id).await?.ok_or_else(|| DriverError::refused("the machine is off"))
+    }
+
+    /// Clears up after a process that has ended, so that its end counts as seen to.
+    fn tidy(&self, id: MachineId) -> Result<(), DriverError> {
+        self.groups.remove(&id.to_string());
+        self.home(id).tidy().map_err(|error| io_failed("cannot tidy up after the machine", &error))
     }
 
     /// Lets go of a machine, unless its successor has taken its place already.
@@ -445,6 +458,7 @@ fn host_facts(driver: &Driver, probed: Option<&Probed>, mut problems: Vec<String
     }
     problems.extend(landlock_problem());
     problems.extend(driver.isolation.problem().map(ToOwned::to_owned));
+    problems.extend(driver.groups.problem());
     let uname = rustix::system::uname();
     let kernel = || format!("{} {}", uname.release().to_string_lossy(), uname.machine().to_string_lossy());
     tracing::debug!(host = %driver.config.host, ?accelerator, "facts of the host");

@@ -23,16 +23,16 @@ use tokio::io::unix::AsyncFd;
 
 /// A process that was alive when we looked, held by a pidfd.
 #[derive(Debug)]
-pub(super) struct Process {
-    pub(super) pid: u32,
+pub(crate) struct Process {
+    pub(crate) pid: u32,
     /// Start time in clock ticks since the host started: field 22 of `/proc/PID/stat`.
-    pub(super) started: u64,
+    pub(crate) started: u64,
     fd: AsyncFd<OwnedFd>,
 }
 
 impl Process {
     /// Takes hold of a process, which may be a zombie of ours; none when there is no such process.
-    pub(super) fn hold(pid: u32) -> io::Result<Option<Self>> {
+    pub(crate) fn hold(pid: u32) -> io::Result<Option<Self>> {
         let Some(raw) = i32::try_from(pid).ok().and_then(Pid::from_raw) else {
             return Ok(None);
         };
@@ -48,18 +48,18 @@ impl Process {
     }
 
     /// Whether the arguments of the process name this machine.
-    pub(super) fn names(&self, machine: MachineId) -> bool {
+    pub(crate) fn names(&self, machine: MachineId) -> bool {
         arguments(self.pid).is_some_and(|arguments| machine_of(&arguments) == Some(machine))
     }
 
-    pub(super) fn is_alive(&self) -> bool {
+    pub(crate) fn is_alive(&self) -> bool {
         let mut fds = [PollFd::new(self.fd.get_ref(), PollFlags::IN)];
         // A pidfd is readable once the process has ended.
         !matches!(rustix::event::poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })), Ok(1..))
     }
 
     /// Returns when the process has ended, and takes it off the process table if it is our child.
-    pub(super) async fn ended(&self) {
+    pub(crate) async fn ended(&self) {
         // The readiness is never cleared, so any number of tasks may wait.
         let _ = self.fd.readable().await;
         // Refused when it is not our child: then its parent, in the end init, does this.
@@ -70,7 +70,7 @@ impl Process {
     }
 
     /// Sends a signal; nothing happens when the process has ended.
-    pub(super) fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         let _ = rustix::process::pidfd_send_signal(self.fd.get_ref(), signal);
     }
 }

@@ -57,10 +57,10 @@ impl Driver {
         }
         locked(&self.machines).remove(&id);
         fail_point("qemu.ended");
-        let home = self.home(id);
+        let driver = self.clone();
         blocking(move || {
             let _turn = turn;
-            home.tidy().map_err(|error| io_failed("cannot tidy up after the machine", &error))
+            driver.tidy(id)
         })
         .await
     }
@@ -96,6 +96,7 @@ impl Driver {
                 Err(error) => return Err(io_failed("cannot look for the process", &error)),
             }
             fail_point("qemu.removing");
+            driver.groups.remove(&id.to_string());
             driver
                 .isolation
                 .reclaim(&driver.layout, id)

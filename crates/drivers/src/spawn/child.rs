@@ -28,6 +28,29 @@ pub(crate) fn end_with_us(command: &mut Command, signal: Signal) {
     });
 }
 
+/// The child sees this directory as `/run`, and nobody else does: it reads there whatever the modes of the directories
+/// above, also once it is another user, and cannot see what really lies in `/run`. Takes the right to mount.
+pub(crate) fn see_as_run(command: &mut Command, directory: &Path) -> io::Result<()> {
+    use std::os::unix::ffi::OsStrExt;
+    let directory = std::ffi::CString::new(directory.as_os_str().as_bytes())?;
+    before_exec(command, move || {
+        let steps = [
+            (c"none".as_ptr(), c"/".as_ptr(), libc::MS_REC | libc::MS_PRIVATE),
+            (directory.as_ptr(), c"/run".as_ptr(), libc::MS_BIND),
+        ];
+        #[expect(unsafe_code, reason = "mounting in a child is beyond std")]
+        // SAFETY: system calls with strings that live until exec.
+        let done = unsafe {
+            libc::unshare(libc::CLONE_NEWNS) == 0
+                && steps.iter().all(|(from, to, flags)| {
+                    libc::mount(*from, *to, std::ptr::null(), *flags, std::ptr::null()) == 0
+                })
+        };
+        if done { Ok(()) } else { Err(io::Error::last_os_error()) }
+    });
+    Ok(())
+}
+
 /// Lets the child of this command begin in this confinement. `rules` are Landlock's, if it has any.
 pub(super) fn confine(command: &mut Command, confinement: Confinement, rules: Option<OwnedFd>) {
     let limits = confinement.limits;

@@ -6,7 +6,7 @@
 mod child;
 mod rules;
 
-pub(crate) use child::{end_with_us, unconfined};
+pub(crate) use child::{end_with_us, see_as_run, unconfined};
 pub(crate) use rules::landlock_problem;
 
 use std::io;
@@ -76,6 +76,14 @@ pub(crate) fn confined(binary: &Path, confinement: Confinement) -> io::Result<Co
     let mut command = unconfined(binary);
     child::confine(&mut command, confinement, rules);
     Ok(command)
+}
+
+/// The absolute path of an administrator's program; none when it is not installed. Their directories are often missing
+/// in `PATH`.
+pub(crate) fn find_system_program(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let places = std::env::split_paths(&path).chain(["/usr/sbin", "/sbin", "/usr/bin"].map(PathBuf::from));
+    places.map(|directory| directory.join(name)).find(|file| file.is_absolute() && file.is_file())
 }
 
 /// The absolute path of a program, looked for in our own `PATH` when it is a bare name. Falls back to the name.

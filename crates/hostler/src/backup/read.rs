@@ -24,9 +24,8 @@ pub(crate) struct Checked {
 /// Looks at all of it.
 pub(crate) fn check(path: &Path) -> Result<Checked, Failure> {
     let mut lines = Lines::open(path)?;
-    let header = match lines.next()? {
-        Some(Line::Header(header)) => header,
-        _ => return Err(lines.refused("it is no backup of hostler")),
+    let Some(Line::Header(header)) = lines.next()? else {
+        return Err(lines.refused("it is no backup of hostler"));
     };
     if header.hostler_backup != FORMAT || header.schema > newest_schema() {
         let newer = format!("hostler {} made it, which is newer than this one", header.program);

@@ -103,13 +103,37 @@ pub(super) struct Serve {
     pub(super) listen: Option<Listen>,
 }
 
+const DOCTOR_EXAMPLES: &str = "\
+Examples:
+  hostler doctor                      what is wrong
+  hostler doctor --dry-run            what --repair would do
+  hostler doctor --repair             do it, after asking
+  hostler doctor --repair --yes       do it, in a script";
+
+/// Options of `doctor`.
+#[derive(Args, Debug)]
+pub(super) struct Doctor {
+    /// Repair what can be repaired safely, after showing it and asking
+    #[arg(long)]
+    pub(super) repair: bool,
+    /// Only show what would be repaired
+    #[arg(long, conflicts_with_all = ["repair", "yes"])]
+    pub(super) dry_run: bool,
+    /// Do not ask
+    #[arg(long, short, requires = "repair")]
+    pub(super) yes: bool,
+    #[command(flatten)]
+    pub(super) wait: Wait,
+}
+
 /// What can be done.
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Start the server
     Serve(Serve),
     /// Say what is wrong and what to do about it
-    Doctor,
+    #[command(after_help = DOCTOR_EXAMPLES)]
+    Doctor(Doctor),
     /// Machines: create, start, stop, look at, log in
     #[command(subcommand)]
     Machine(MachineCommand),

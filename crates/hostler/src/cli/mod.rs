@@ -73,7 +73,7 @@ fn run(cli: Cli, drivers: &dyn DriverFactory) -> Result<Exit, Failure> {
         Command::Backup(file) => block_on(state::backup(&global, &file)),
         Command::Restore(file) => block_on(state::restore(&global, &file)),
         Command::Store(command) => block_on(state::store(&command)),
-        Command::Doctor => block_on(doctor::doctor(&global, drivers)),
+        Command::Doctor(ask) => block_on(doctor::doctor(&global, &ask, drivers)),
         command => block_on(async { ask(command, &global).await }),
     }
 }
@@ -101,7 +101,7 @@ async fn ask(command: Command, global: &Global) -> Result<Exit, Failure> {
         | Command::Store(_)
         | Command::Config(_)
         | Command::Completions { .. }
-        | Command::Doctor => Ok(Exit::DONE),
+        | Command::Doctor(_) => Ok(Exit::DONE),
     }
 }
 

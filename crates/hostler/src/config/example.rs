@@ -49,6 +49,13 @@ allow_addresses = []
 patience_s = 14400
 stall_s = 60
 
+[isolation]
+# Users for machines, one for each, when hostler is root. Nobody else on this host may have these numbers.
+# Empty: all machines run as hostler itself, and are one trust domain.
+uids = "1900000000-1900065535"
+# What a machine's process may take beyond the guest's memory, MiB; for emulated guests 256 more. At least 150.
+memory_overhead_mib = 256
+
 [tasks]
 # Tasks that run at the same time.
 concurrency = 8

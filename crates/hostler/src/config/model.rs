@@ -3,6 +3,7 @@
 use super::{ConfigError, Listen};
 use hostler_core::core::Settings;
 use hostler_drivers::fetch::FetchRules;
+use hostler_drivers::qemu::UidRange;
 use hostler_store::{Address, OpenError};
 use serde::{Deserialize, Serialize};
 use std::os::unix::fs::MetadataExt;
@@ -27,6 +28,8 @@ pub struct Config {
     pub qemu: Qemu,
     /// What images and media may be fetched.
     pub images: Images,
+    /// What keeps machines apart.
+    pub isolation: Isolation,
     /// Work in the background.
     pub tasks: Tasks,
     /// How long what has ended is kept.
@@ -179,6 +182,32 @@ impl Images {
     }
 }
 
+/// What keeps machines apart.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Isolation {
+    /// User ids for machines, one for each, as `FIRST-LAST`; used when we are root. Empty: machines run as we do.
+    pub uids: String,
+    /// What a machine's process may take beyond the guest's memory.
+    pub memory_overhead_mib: u64,
+}
+
+impl Default for Isolation {
+    fn default() -> Self {
+        Self { uids: UidRange::USUAL.text(), memory_overhead_mib: 256 }
+    }
+}
+
+impl Isolation {
+    /// The range, if there is one.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn range(&self) -> Result<Option<UidRange>, String> {
+        if self.uids.is_empty() { Ok(None) } else { UidRange::parse(&self.uids).map(Some) }
+    }
+}
+
 /// Work in the background.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -287,6 +316,12 @@ impl Config {
         }
         if self.qemu.console_bytes < 4096 {
             return refuse("qemu.console_bytes", "must be at least 4096");
+        }
+        if let Err(why) = self.isolation.range() {
+            return Err(("isolation.uids", why));
+        }
+        if !(150..=1 << 20).contains(&self.isolation.memory_overhead_mib) {
+            return refuse("isolation.memory_overhead_mib", "must be between 150 and 1048576");
         }
         if self.qemu.accelerator.is_empty() {
             return refuse("qemu.accelerator", "must be `auto`, `kvm` or `tcg`");

@@ -4,7 +4,7 @@ use hostler_core::Core;
 use hostler_core::core::LocalHost;
 use hostler_core::hosts::Presence;
 use hostler_core::ids::HostId;
-use hostler_core::reconcile::{Housekeeper, Observer};
+use hostler_core::reconcile::{Housekeeper, NetworkKeeper, Observer};
 use hostler_core::tasks::Worker;
 use std::time::Duration;
 use tokio::task::JoinSet;
@@ -39,6 +39,7 @@ async fn reconcile_and_work(core: Core, host: HostId, stop: CancellationToken) {
     for local in core.local_hosts().to_vec() {
         let Some(observer) = adopted(&core, &local, &stop).await else { return };
         observers.push(observer);
+        running.spawn(NetworkKeeper::new(core.clone(), local.clone()).run(stop.clone()));
         running.spawn(look(core.clone(), local, stop.clone()));
     }
     for observer in observers {

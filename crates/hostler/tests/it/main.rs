@@ -3,9 +3,13 @@
 #![expect(unreachable_pub, reason = "a binary has no outside")]
 
 mod bad_input;
+mod bridges;
 mod crash;
+mod databases;
 mod debian;
+mod debian_image;
 mod debian_template;
+mod doctor;
 mod images;
 mod imports;
 mod media;
@@ -13,6 +17,8 @@ mod native;
 mod program;
 mod real;
 mod reconcile;
+mod secrets;
 mod server;
 mod tasks;
+mod two;
 mod walls;

@@ -188,7 +188,7 @@ async fn every_list_answers_in_every_order_page_by_page() {
         door.post("/media", json!({"name": name, "source": source})).await;
         door.post("/tokens", json!({"description": name})).await;
         let ranges = json!([{"first": "10.0.0.1", "last": "10.0.0.9"}]);
-        let added = door.post("/networks", json!({"name": name, "ranges": ranges, "prefix": 24})).await;
+        let added = door.post("/networks", json!({"name": name, "ranges": ranges})).await;
         assert_eq!(added.status, StatusCode::CREATED, "{}", added.body);
         assert_eq!(
             door.post("/networks/a/addresses", json!({"note": name})).await.status.is_success(),

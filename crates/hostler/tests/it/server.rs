@@ -31,7 +31,10 @@ impl Program {
 
     /// A command of this program for a data directory.
     pub fn command(self, data: &Path) -> Command {
-        let mut command = Command::new(self.path());
+        self.prepared(Command::new(self.path()), data)
+    }
+
+    fn prepared(self, mut command: Command, data: &Path) -> Command {
         command.env_remove("HOSTLER_URL").env_remove("HOSTLER_TOKEN").env("HOSTLER_DATA_DIR", data);
         command.env("HOSTLER__QEMU__AGENT", agent()).env("RUST_BACKTRACE", "1").kill_on_drop(true);
         command.stdin(Stdio::null());
@@ -70,6 +73,12 @@ impl Door {
         Ok(Self(client.build()?))
     }
 
+    /// The stream of events at this path.
+    pub async fn feed(&self, path: &str) -> Result<Events> {
+        let answer = self.0.get(format!("http://localhost/hostler/v1{path}")).send().await?;
+        Ok(Events { answer: answer.error_for_status()?, heard: String::new() })
+    }
+
     /// A request; answers status and body.
     ///
     /// # Errors
@@ -97,6 +106,27 @@ impl Door {
     }
 }
 
+/// A stream of events as they come.
+#[derive(Debug)]
+pub struct Events {
+    answer: reqwest::Response,
+    heard: String,
+}
+
+impl Events {
+    /// Returns when this was heard.
+    pub async fn until(&mut self, text: &str) -> Result<()> {
+        let heard = async {
+            while !self.heard.contains(text) {
+                let chunk = self.answer.chunk().await?.context("the stream has ended")?;
+                self.heard.push_str(&String::from_utf8_lossy(&chunk));
+            }
+            Ok(())
+        };
+        tokio::time::timeout(DEADLINE, heard).await.with_context(|| format!("{text} was not heard"))?
+    }
+}
+
 /// A running server.
 #[derive(Debug)]
 pub struct Server {
@@ -109,7 +139,17 @@ pub struct Server {
 impl Server {
     /// Starts a server on this data directory and waits until it is ready.
     pub async fn start(program: Program, data: &Path, environment: &[(&str, &str)]) -> Result<Self> {
-        let mut command = program.command(data);
+        Self::start_by(|path| Command::new(path), program, data, environment).await
+    }
+
+    /// The same, by a command that becomes the program: in a namespace, or with fewer rights.
+    pub async fn start_by(
+        by: impl FnOnce(&Path) -> Command,
+        program: Program,
+        data: &Path,
+        environment: &[(&str, &str)],
+    ) -> Result<Self> {
+        let mut command = program.prepared(by(&program.path()), data);
         let log = std::fs::File::options().create(true).append(true).open(data.with_extension("log"))?;
         command.args(["serve", "--listen", "127.0.0.1:0"]).envs(environment.iter().copied());
         command.stdout(Stdio::piped()).stderr(log);

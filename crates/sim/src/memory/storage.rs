@@ -159,6 +159,27 @@ impl SimStorage {
         Ok(())
     }
 
+    /// Whether this volume is here.
+    pub(super) fn has(&self, id: VolumeId) -> bool {
+        lock(&self.0.kept).volumes.contains_key(&id)
+    }
+
+    /// Grows a volume, whoever has it open.
+    pub(super) fn grow(&self, id: VolumeId, size_mib: u64) -> Result<(), DriverError> {
+        let mut kept = lock(&self.0.kept);
+        let mut spec = kept.volumes.get(&id).cloned().ok_or_else(|| gone(id))?;
+        if size_mib < spec.size_mib {
+            return Err(DriverError::refused(format!(
+                "volume {id} has {} MiB and cannot shrink to {size_mib} MiB",
+                spec.size_mib
+            )));
+        }
+        spec.size_mib = size_mib;
+        self.0.volumes.keep(id.0, &spec)?;
+        kept.volumes.insert(id, spec);
+        Ok(())
+    }
+
     /// Takes a volume back, whoever has it open.
     pub(super) fn take_back(&self, id: VolumeId, snapshot: SnapshotId) -> Result<(), DriverError> {
         let mut kept = lock(&self.0.kept);

@@ -38,7 +38,7 @@ const BEGIN: &str = "BEGIN; SELECT pg_advisory_xact_lock(1752134516, 2)";
 
 /// The address of a database, which may have a password in it: shown without.
 #[derive(Clone)]
-pub struct Address(Server);
+pub struct Address(Box<Server>);
 
 impl Address {
     /// Whether there is a password in it.
@@ -50,7 +50,7 @@ impl Address {
     }
 
     pub(super) fn server(self) -> Server {
-        self.0
+        *self.0
     }
 }
 
@@ -64,7 +64,7 @@ impl FromStr for Address {
         // What the parser says may quote the address, password and all.
         let options: PgConnectOptions =
             url.parse().map_err(|_: Error| OpenError::Address("it is not well formed".to_owned()))?;
-        Ok(Self(Server::new(options)))
+        Ok(Self(Box::new(Server::new(options))))
     }
 }
 
@@ -114,7 +114,7 @@ pub(crate) async fn open_state(
     make: bool,
     alone: bool,
 ) -> Result<Option<PgConnection>, OpenError> {
-    let server = &address.0;
+    let server: &Server = &address.0;
     let failed = |error: Error| open_error(server, &error);
     check_version(server).await?;
     let mut connection = server.connect().await.map_err(failed)?;

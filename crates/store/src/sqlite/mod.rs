@@ -169,7 +169,7 @@ impl Store for SqliteStore {
         if claim.limit == 0 {
             return Ok(Vec::new());
         }
-        let statement = statements::claim(Engine::Sqlite, claim);
+        let statement = statements::claim(Engine::Sqlite, &claim);
         self.ask(|reply| Job::Claim { statement, reply }).await
     }
 
@@ -207,6 +207,20 @@ impl Store for SqliteStore {
 
     fn subscribe(&self) -> broadcast::Receiver<Arc<Event>> {
         self.events.subscribe()
+    }
+
+    async fn recount(&self, mend: bool) -> Result<Vec<Kind>, StoreError> {
+        let mut behind = Vec::new();
+        for kind in Kind::ALL {
+            if self.readers.number(statements::counter_behind(kind)).await? > 0 {
+                behind.push(kind);
+                if mend {
+                    let statement = statements::counter_mend(kind);
+                    self.ask(|reply| Job::Prune { statement, reply }).await?;
+                }
+            }
+        }
+        Ok(behind)
     }
 
     async fn facts(&self, thorough: bool) -> Result<StoreFacts, StoreError> {

@@ -17,6 +17,7 @@ use tokio::sync::broadcast::Receiver;
 const TEMPLATE: &str = "hostler_template";
 
 /// The server that most tests share; none where PostgreSQL is not installed.
+#[expect(clippy::print_stderr, reason = "a test that is left out says so")]
 pub(crate) fn server() -> Option<&'static Server> {
     static SERVER: OnceLock<Option<Server>> = OnceLock::new();
     let server = SERVER.get_or_init(|| {

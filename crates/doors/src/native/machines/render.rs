@@ -1,7 +1,7 @@
 //! Machines for the wire. What lies in other records is asked for once per page, not once per machine.
 
 use crate::native::render::time;
-use crate::native::types::{Endpoint, GuestFacts, Machine, Nic, Observation, TemplateRef};
+use crate::native::types::{Endpoint, GuestFacts, InboundRule, Machine, Nic, Observation, TemplateRef};
 use crate::state::DoorState;
 use hostler_core::Result;
 use hostler_core::access::Caller;
@@ -74,10 +74,16 @@ async fn one(
     addresses: &HashMap<AddressId, IpAddr>,
 ) -> Result<Machine> {
     let template = state.template_name(caller, record.template.0).await?;
-    let nics = record.nics.iter().map(|nic| Nic {
-        network: nic.network.0,
-        mac: nic.mac.clone(),
-        address: nic.address.and_then(|id| addresses.get(&id).copied()),
+    let nics = record.nics.iter().map(|nic| {
+        let own: Vec<IpAddr> = nic.addresses.iter().filter_map(|id| addresses.get(id).copied()).collect();
+        let inbound = nic.inbound.as_ref().map(|rules| rules.iter().map(InboundRule::from).collect());
+        Nic {
+            network: nic.network.0,
+            mac: nic.mac.clone(),
+            address: own.first().copied(),
+            addresses: own,
+            inbound,
+        }
     });
     let own = volumes.get(&record.id).map_or(&[][..], Vec::as_slice);
     let observed = &record.observed;
@@ -98,6 +104,7 @@ async fn one(
         vcpus: record.vcpus,
         memory_mib: record.memory_mib,
         nics: nics.collect(),
+        medium: record.medium.map(|id| id.0),
         volumes: own.iter().map(|(_, id)| *id).collect(),
         ssh: record.ssh.as_ref().map(|ssh| Endpoint { address: ssh.address, port: ssh.port }),
         ssh_host_key: Some(state.host_key(record)?),

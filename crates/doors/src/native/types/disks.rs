@@ -1,6 +1,6 @@
 //! Templates, volumes and storages on the wire.
 
-use super::{ImageFormat, SourceFormat, TemplateState, VolumeState};
+use super::{Firmware, ImageFormat, SourceFormat, TemplateState, VolumeState};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -30,6 +30,8 @@ pub struct Template {
     pub memory_mib: u64,
     /// Default disk in MiB; 0 for the image's own size.
     pub disk_mib: u64,
+    /// Firmware that boots the disk of its machines, where the image has no kernel of its own.
+    pub firmware: Firmware,
     /// Where it is in its life.
     pub state: TemplateState,
     /// Its image, once ready.
@@ -109,6 +111,10 @@ fn default_max_mib() -> u64 {
     64 * 1024
 }
 
+fn bios() -> Firmware {
+    Firmware::Bios
+}
+
 /// A template to be made; a further version when the name exists.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -129,6 +135,9 @@ pub struct TemplateCreate {
     /// Default disk in MiB; 0 or left out for the image's own size.
     #[serde(default)]
     pub disk_mib: u64,
+    /// Firmware that boots the disk of its machines; `bios` when left out.
+    #[serde(default = "bios")]
+    pub firmware: Firmware,
     /// Where its image shall lie, and so where its machines run: a storage by id, number or name; that of the host
     /// that answers when left out.
     #[serde(default)]
@@ -158,10 +167,14 @@ pub struct Volume {
     pub machine: Option<Uuid>,
     /// Place among that machine's disks; 0 is the one it boots from.
     pub position: u32,
+    /// How much it may do each second.
+    pub limits: VolumeLimits,
     /// Whether it goes when its machine goes.
     pub with_machine: bool,
     /// Where it is in its life.
     pub state: VolumeState,
+    /// Why it is not as it should be.
+    pub reason: Option<String>,
     /// The task that holds it.
     pub task: Option<Uuid>,
     /// When it was asked for.
@@ -186,7 +199,7 @@ pub struct VolumeCreate {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct VolumeAttach {
-    /// The machine, by id, number or name; it must be off.
+    /// The machine, by id, number or name; on or off.
     pub machine: String,
 }
 
@@ -196,6 +209,18 @@ pub struct VolumeAttach {
 pub struct VolumeGrow {
     /// Virtual size in MiB; at least the present one.
     pub size_mib: u64,
+}
+
+/// How much a volume may do each second.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct VolumeLimits {
+    /// Reads and writes together; null or left out is without limit.
+    #[serde(default)]
+    pub iops: Option<u64>,
+    /// Bytes read and written together, at least 4096; null or left out is without limit.
+    #[serde(default)]
+    pub bytes: Option<u64>,
 }
 
 /// A place where images and volumes lie.

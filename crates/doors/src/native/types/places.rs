@@ -1,37 +1,9 @@
-//! Networks, addresses, hosts and clusters on the wire.
+//! Addresses, hosts and clusters on the wire.
 
-use super::NetworkKind;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 use utoipa::ToSchema;
 use uuid::Uuid;
-
-/// A layer-2 network.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Network {
-    /// The key.
-    pub id: Uuid,
-    /// The small integer.
-    pub number: i64,
-    /// Unique name.
-    pub name: String,
-    /// How it is made.
-    pub kind: NetworkKind,
-    /// The cluster it spans.
-    pub cluster: Uuid,
-    /// Whether guests may reach anything but us.
-    pub outbound: bool,
-    /// Prefix length of its addresses.
-    pub prefix: Option<u8>,
-    /// Its gateway, never given out.
-    #[schema(value_type = Option<String>)]
-    pub gateway: Option<IpAddr>,
-    /// Addresses that may be given out; empty when machines have no address of ours.
-    pub ranges: Vec<Range>,
-    /// When it was added.
-    #[schema(format = DateTime)]
-    pub created_at: String,
-}
 
 /// Addresses from first to last, both included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -43,34 +15,6 @@ pub struct Range {
     /// Last.
     #[schema(value_type = String)]
     pub last: IpAddr,
-}
-
-fn user() -> NetworkKind {
-    NetworkKind::User
-}
-
-/// A network to be added.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct NetworkCreate {
-    /// Unique name.
-    pub name: String,
-    /// How it is made; `user` when left out.
-    #[serde(default = "user")]
-    pub kind: NetworkKind,
-    /// Whether guests may reach anything but us. A guest on a user network with this on reaches the host's loopback.
-    #[serde(default)]
-    pub outbound: bool,
-    /// Prefix length of its addresses.
-    #[serde(default)]
-    pub prefix: Option<u8>,
-    /// Its gateway, never given out.
-    #[serde(default)]
-    #[schema(value_type = Option<String>)]
-    pub gateway: Option<IpAddr>,
-    /// Addresses that may be given out.
-    #[serde(default)]
-    pub ranges: Vec<Range>,
 }
 
 /// One address that is taken.

@@ -52,6 +52,16 @@ macro_rules! words {
 }
 
 words! {
+    /// Firmware that boots a disk.
+    Firmware of hostler_core::templates::Firmware {
+        /// SeaBIOS.
+        Bios "bios",
+        /// UEFI; each machine keeps its variables.
+        Uefi "uefi",
+        /// UEFI with Secure Boot and Microsoft's keys.
+        UefiSecure "uefi_secure",
+    }
+
     /// What was promised about a machine.
     Life of hostler_core::machines::Life {
         /// Being made.
@@ -172,6 +182,18 @@ words! {
     NetworkKind of hostler_core::networks::NetworkKind {
         /// User-mode network: every guest is alone on it, SSH comes by a forwarded port.
         User "user",
+        /// A bridge on every host of the cluster.
+        Bridge "bridge",
+    }
+
+    /// What travels in a packet.
+    Protocol of hostler_core::ports::Protocol {
+        /// TCP.
+        Tcp "tcp",
+        /// UDP.
+        Udp "udp",
+        /// ICMP and ICMPv6.
+        Icmp "icmp",
     }
 
     /// What an account may do in general.

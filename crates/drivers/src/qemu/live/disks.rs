@@ -7,7 +7,7 @@ use super::{DEVICES, OBJECTS};
 use crate::durable::{blocking, io_failed};
 use crate::layout::Layout;
 use hostler_core::ids::{MachineId, VolumeId};
-use hostler_core::ports::{DiskBus, DiskSpec, DriverError, IoLimits};
+use hostler_core::ports::{DiskBus, DiskSpec, DriverError, DriverErrorKind, IoLimits};
 use serde_json::json;
 use std::sync::Arc;
 
@@ -86,7 +86,15 @@ impl Driver {
         if wanted == now {
             return Ok(());
         }
-        running.told("block_resize", json!({ "node-name": names.top, "size": wanted })).await
+        running.told("block_resize", json!({ "node-name": names.top, "size": wanted })).await?;
+        match running.nodes().await?.get(&names.top) {
+            Some(size) if *size == wanted => Ok(()),
+            other => {
+                let text =
+                    format!("QEMU says that it has grown the disk, but its size is {other:?}, not {wanted}");
+                Err(DriverError::new(DriverErrorKind::Protocol, text))
+            }
+        }
     }
 
     /// See [`Hypervisor::disk_limit`](hostler_core::ports::Hypervisor::disk_limit).
@@ -118,7 +126,8 @@ impl Running {
             "driver": "scsi-hd", "bus": format!("{SCSI}.0"), "id": names.device, "drive": names.top,
             "serial": names.serial,
         });
-        self.told("device_add", device).await
+        self.told("device_add", device).await?;
+        self.has(&names.device).await
     }
 
     /// Removes what stands behind a disk whose device is not there.

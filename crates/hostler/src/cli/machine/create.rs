@@ -44,6 +44,7 @@ fn request(create: Create) -> Result<MachineCreate, Failure> {
         memory_mib: create.memory,
         disk_mib: create.disk,
         network: create.network,
+        addresses: create.addresses,
         ssh_keys,
         user_data,
         description: create.description,

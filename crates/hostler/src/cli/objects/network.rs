@@ -5,7 +5,9 @@ use crate::cli::show::units;
 use crate::failure::{Exit, Failure};
 use crate::output;
 use clap::{Args, Subcommand};
-use hostler_doors::native::types::{Address, AddressReserve, Network, NetworkCreate, NetworkKind, Range};
+use hostler_doors::native::types::{
+    Address, AddressReserve, Network, NetworkCreate, NetworkKind, Range, Subnet, Uplink,
+};
 use reqwest::Method;
 use std::net::IpAddr;
 
@@ -24,7 +26,8 @@ pub(in crate::cli) enum NetworkCommand {
     #[command(after_help = "\
 Examples:
   hostler network create open --outbound
-  hostler network create lab --prefix 24 --gateway 10.0.0.1 --range 10.0.0.10-10.0.0.99")]
+  hostler network create lab --uplink nat --subnet 10.9.0.1/24 --range 10.9.0.10-10.9.0.99 --domain lab.example
+  hostler network create office --uplink interface:eth1")]
     Create(Create),
     /// Remove a network that nothing uses
     #[command(visible_alias = "rm")]
@@ -39,15 +42,24 @@ Examples:
 pub(in crate::cli) struct Create {
     /// Its name
     name: String,
-    /// Let guests reach more than us. On user networking that includes the host's loopback
-    #[arg(long)]
+    /// Let guests of a user network reach more than us, which includes the host's loopback
+    #[arg(long, conflicts_with = "uplink")]
     outbound: bool,
-    /// Prefix length of its addresses
-    #[arg(long, value_name = "BITS")]
-    prefix: Option<u8>,
-    /// Its gateway
-    #[arg(long, value_name = "IP")]
-    gateway: Option<IpAddr>,
+    /// Make it a bridge that leads there: none, nat, routed, or interface:NAME
+    #[arg(long, value_name = "WHERE", value_parser = uplink)]
+    uplink: Option<Uplink>,
+    /// Name of the bridge on hosts [default: made up]
+    #[arg(long, value_name = "NAME", requires = "uplink")]
+    bridge: Option<String>,
+    /// The host's address and the prefix length; repeatable, one of each family
+    #[arg(long = "subnet", value_name = "GATEWAY/BITS", value_parser = subnet)]
+    subnets: Vec<Subnet>,
+    /// Domain of its machines' names
+    #[arg(long)]
+    domain: Option<String>,
+    /// Where its DNS asks for names of others; repeatable
+    #[arg(long = "resolver", value_name = "IP")]
+    resolvers: Vec<IpAddr>,
     /// Addresses that may be given out; repeatable
     #[arg(long = "range", value_name = "FIRST-LAST", value_parser = range)]
     ranges: Vec<Range>,
@@ -87,15 +99,14 @@ pub(in crate::cli) async fn network(session: &Session, command: NetworkCommand) 
     match command {
         NetworkCommand::List => {
             let networks: Vec<Network> = client.list(&["networks"], &[], None).await?;
-            let columns = ["name", "kind", "outbound", "gateway", "ranges", "created"];
+            let columns = ["name", "kind", "outbound", "subnets", "ranges", "created"];
             session.show.list(&networks, &columns, |network| {
-                let gateway = network.gateway.map(|ip| ip.to_string()).unwrap_or_default();
                 let (kind, created) = (network.kind.to_string(), units::ago(&network.created_at));
                 vec![
                     network.name.clone(),
                     kind,
                     yes(network.outbound),
-                    gateway,
+                    subnets(network, ", "),
                     ranges(network, ", "),
                     created,
                 ]
@@ -108,11 +119,14 @@ pub(in crate::cli) async fn network(session: &Session, command: NetworkCommand) 
         NetworkCommand::Create(create) => {
             let ask = NetworkCreate {
                 name: create.name,
-                kind: NetworkKind::User,
+                kind: if create.uplink.is_some() { NetworkKind::Bridge } else { NetworkKind::User },
                 outbound: create.outbound,
-                prefix: create.prefix,
-                gateway: create.gateway,
+                uplink: create.uplink.unwrap_or_default(),
+                bridge: create.bridge,
+                subnets: create.subnets,
                 ranges: create.ranges,
+                domain: create.domain,
+                resolvers: create.resolvers,
             };
             let network: Network = client.post(&["networks"], &ask).await?;
             session.show.one(&network, fields);
@@ -170,11 +184,47 @@ fn fields(network: &Network) -> Vec<(&'static str, String)> {
         ("id", network.id.to_string()),
         ("kind", network.kind.to_string()),
         ("outbound", yes(network.outbound)),
-        ("prefix", network.prefix.map(|bits| format!("/{bits}")).unwrap_or_default()),
-        ("gateway", network.gateway.map(|ip| ip.to_string()).unwrap_or_default()),
+        ("uplink", leads_to(&network.uplink)),
+        ("bridge", network.bridge.clone().unwrap_or_default()),
+        ("subnets", subnets(network, "\n")),
         ("ranges", ranges(network, "\n")),
+        ("domain", network.domain.clone().unwrap_or_default()),
+        ("resolvers", network.resolvers.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")),
         ("created", units::ago(&network.created_at)),
     ]
+}
+
+fn subnets(network: &Network, between: &str) -> String {
+    let subnets = network.subnets.iter().map(|subnet| format!("{}/{}", subnet.gateway, subnet.prefix));
+    subnets.collect::<Vec<_>>().join(between)
+}
+
+fn leads_to(uplink: &Uplink) -> String {
+    match uplink {
+        Uplink::None => "none".into(),
+        Uplink::Nat => "nat".into(),
+        Uplink::Routed => "routed".into(),
+        Uplink::Interface { name } => format!("interface:{name}"),
+    }
+}
+
+fn uplink(text: &str) -> Result<Uplink, String> {
+    Ok(match text.split_once(':') {
+        None if text == "none" => Uplink::None,
+        None if text == "nat" => Uplink::Nat,
+        None if text == "routed" => Uplink::Routed,
+        Some(("interface", name)) => Uplink::Interface { name: name.to_owned() },
+        _ => return Err(format!("`{text}` is no uplink: write none, nat, routed, or interface:NAME")),
+    })
+}
+
+fn subnet(text: &str) -> Result<Subnet, String> {
+    let refused = || format!("`{text}` is no subnet: write GATEWAY/BITS, e.g. 10.9.0.1/24");
+    let (gateway, prefix) = text.split_once('/').ok_or_else(refused)?;
+    Ok(Subnet {
+        gateway: gateway.parse().map_err(|_| refused())?,
+        prefix: prefix.parse().map_err(|_| refused())?,
+    })
 }
 
 fn range(text: &str) -> Result<Range, String> {

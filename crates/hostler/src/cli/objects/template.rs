@@ -7,8 +7,8 @@ use crate::cli::objects::source::{self, Origin};
 use crate::cli::show::units;
 use crate::failure::{Exit, Failure};
 use crate::output;
-use clap::{Args, Subcommand};
-use hostler_doors::native::types::{Accepted, ImageSource, Template, TemplateCreate};
+use clap::{Args, Subcommand, ValueEnum};
+use hostler_doors::native::types::{Accepted, Firmware, ImageSource, Template, TemplateCreate};
 
 /// What can be done with templates. A template is named by name (its newest version), name@version, number or id.
 #[derive(Debug, Subcommand)]
@@ -69,6 +69,9 @@ pub(in crate::cli) struct Import {
     /// Format of the image once unpacked [default: told by its first bytes; raw if its name ends in .raw or .img]
     #[arg(long, value_enum)]
     format: Option<source::FormatName>,
+    /// Firmware that boots its machines
+    #[arg(long, value_enum, default_value = "bios")]
+    firmware: FirmwareName,
     #[command(flatten)]
     defaults: Defaults,
     #[command(flatten)]
@@ -95,6 +98,25 @@ struct Defaults {
     storage: Option<String>,
 }
 
+/// Firmware that boots a disk.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum FirmwareName {
+    Bios,
+    Uefi,
+    /// With Secure Boot and Microsoft's keys
+    UefiSecure,
+}
+
+impl From<FirmwareName> for Firmware {
+    fn from(name: FirmwareName) -> Self {
+        match name {
+            FirmwareName::Bios => Self::Bios,
+            FirmwareName::Uefi => Self::Uefi,
+            FirmwareName::UefiSecure => Self::UefiSecure,
+        }
+    }
+}
+
 pub(in crate::cli) async fn template(session: &Session, command: TemplateCommand) -> Result<Exit, Failure> {
     match command {
         TemplateCommand::List => {
@@ -109,11 +131,11 @@ pub(in crate::cli) async fn template(session: &Session, command: TemplateCommand
         TemplateCommand::Build(build) => {
             let name = build.name.unwrap_or_else(|| build.recipe.clone());
             let source = ImageSource::Recipe { recipe: build.recipe, mirror: build.mirror };
-            make(session, name, source, build.defaults, build.wait).await?;
+            make(session, name, source, Firmware::Bios, build.defaults, build.wait).await?;
         }
         TemplateCommand::Import(import) => {
             let source = import.origin.source(import.format)?;
-            make(session, import.name, source, import.defaults, import.wait).await?;
+            make(session, import.name, source, import.firmware.into(), import.defaults, import.wait).await?;
         }
         TemplateCommand::Delete { template, wait } => {
             let accepted: Accepted<Template> = session.client.delete(&["templates", &template]).await?;
@@ -132,6 +154,7 @@ async fn make(
     session: &Session,
     name: String,
     source: ImageSource,
+    firmware: Firmware,
     defaults: Defaults,
     wait: Wait,
 ) -> Result<(), Failure> {
@@ -142,6 +165,7 @@ async fn make(
         vcpus: defaults.vcpus.unwrap_or(0),
         memory_mib: defaults.memory.unwrap_or(0),
         disk_mib: defaults.disk.unwrap_or(0),
+        firmware,
         storage: defaults.storage,
     };
     let accepted: Accepted<Template> = session.client.post(&["templates"], &ask).await?;
@@ -198,6 +222,7 @@ fn fields(template: &Template) -> Vec<(&'static str, String)> {
         ("cpus", template.vcpus.to_string()),
         ("memory", units::mib(template.memory_mib)),
         ("disk", disk(template)),
+        ("firmware", template.firmware.to_string()),
         ("has", guest.unwrap_or_default()),
         ("size", image.map(|image| units::bytes(image.bytes)).unwrap_or_default()),
         ("digest", image.map(|image| image.digest.clone()).unwrap_or_default()),

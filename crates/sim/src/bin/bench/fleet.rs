@@ -115,7 +115,8 @@ impl Pattern {
             nics: vec![Nic {
                 network: self.network,
                 mac: format!("52:54:00:{a:02x}:{b:02x}:{c:02x}"),
-                address: None,
+                addresses: Vec::new(),
+                inbound: None,
             }],
             medium: None,
             ssh_keys: vec![format!("ssh-ed25519 {} someone@example.org", "A".repeat(68))],
@@ -149,6 +150,7 @@ impl Pattern {
             limits: IoLimits::default(),
             with_machine: true,
             state: VolumeState::Present,
+            reason: None,
             task: None,
             created_at: machine.created_at,
         }

@@ -18,6 +18,7 @@ mod reads;
 mod server;
 mod start;
 mod table;
+mod takeover;
 
 use anyhow::{Context, Result, bail};
 use bed::Bed;
@@ -76,8 +77,18 @@ async fn measure() -> Result<bool> {
     fleet.remove()?;
     table.heading("simulated machines made and removed over HTTP");
     table.add_or("machines", churn::measure(&bed).await);
-    table.heading("durable commits");
-    table.add_or("commits", commits::measure(&bed).await);
+    table.heading("durable commits: SQLite");
+    table.add_or("commits", commits::sqlite(&bed).await);
+    table.heading("durable commits: PostgreSQL");
+    table.add_or("commits", commits::postgres(&bed).await);
+    table.heading("two processes on one PostgreSQL");
+    match takeover::missing() {
+        Some(why) => {
+            bed.say(&format!("SKIPPED: no process is killed: {why}"));
+            table.add(vec![Figure::new("SKIPPED", why)]);
+        }
+        None => table.add_or("take-over", takeover::measure(&bed).await),
+    }
     table.heading("real machines");
     match guests::missing(&bed) {
         Some(why) => {

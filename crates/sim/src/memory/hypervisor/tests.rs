@@ -45,6 +45,8 @@ fn identity(host_name: &str) -> Identity {
         mac: None,
         addresses: vec![([192, 0, 2, 7].into(), 24)],
         gateways: Vec::new(),
+        resolvers: Vec::new(),
+        domain: None,
         ssh_host_key: [1; 32],
         authorized_keys: Vec::new(),
         entropy: [2; 32],
