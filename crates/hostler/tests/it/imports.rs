@@ -13,6 +13,7 @@ use tokio::process::Command;
 /// Lets the server fetch from the tests' own web server.
 const ALLOWED: (&str, &str) = ("HOSTLER__IMAGES__ALLOW_ADDRESSES", "[\"127.0.0.0/8\"]");
 
+#[expect(clippy::print_stderr, reason = "a test that was skipped says so")]
 fn skipped() -> bool {
     let Some(why) = missing() else { return false };
     eprintln!("SKIPPED: nothing was imported: {why}");

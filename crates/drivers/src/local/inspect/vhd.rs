@@ -28,6 +28,9 @@ pub(super) fn virtual_size<R: Read + Seek>(image: &mut Image<'_, R>) -> Result<u
     if !footer.starts_with(MAGIC) {
         return refuse("declared as vhd, but the file neither begins nor ends like one");
     }
+    if footer.len() as u64 != SECTOR || dynamic && !ends_like_one(image)? {
+        return refuse("the image is cut off: its end is missing");
+    }
     let header = Header(&footer);
     match header.big_u32(60)? {
         FIXED if !dynamic => {}

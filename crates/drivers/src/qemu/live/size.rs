@@ -128,7 +128,7 @@ fn more_memory(now_mib: u64, most_mib: Option<u64>, wanted_mib: u64) -> Result<u
         Some(most) if wanted_mib > most => {
             refused(format!("the machine can have {most} MiB at most until it is started again"))
         }
-        Some(_) if more % MODULE_MIB != 0 => refused(format!(
+        Some(_) if !more.is_multiple_of(MODULE_MIB) => refused(format!(
             "memory is added to a running machine in steps of {MODULE_MIB} MiB, and from {now_mib} to {wanted_mib} MiB \
              is none"
         )),
