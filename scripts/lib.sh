@@ -36,6 +36,9 @@ install_for_machines() {
     install "runs the machines" qemu-system-x86 qemu-utils seabios
     install "log into the machines and make their file systems" openssh-client e2fsprogs
     install "make networks" nftables dnsmasq-base iproute2
+    install "builds Debian templates" mmdebstrap fakeroot uidmap
+    install "firmware of UEFI machines" ovmf
+    install "disks of UEFI machines, for tests" fdisk mtools
     # The micro template is put together from Debian's packages, which needs apt's lists.
     if ! apt-cache show linux-image-cloud-amd64 >/dev/null 2>&1; then
         root=
@@ -43,6 +46,17 @@ install_for_machines() {
         say "fetching apt's package lists: the micro template is made from Debian's packages"
         $root apt-get update -q >/dev/null || die "apt-get update failed"
     fi
+}
+
+# PostgreSQL's programs. Debian starts a server of its own after the installation; ours are started by the tests.
+install_postgresql() {
+    if [ ! -e /etc/postgresql-common/createcluster.conf ]; then
+        root=
+        [ "$(id -u)" = 0 ] || root=sudo
+        $root mkdir -p /etc/postgresql-common
+        echo "create_main_cluster = false" | $root tee /etc/postgresql-common/createcluster.conf >/dev/null
+    fi
+    install "records of several processes, and the tests of that" postgresql
 }
 
 # Rust may be installed without the login shell knowing yet.

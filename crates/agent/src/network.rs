@@ -16,9 +16,6 @@ const DHCP_PATIENCE: Duration = Duration::from_secs(3);
 /// Pause between attempts in the background.
 const DHCP_PAUSE: Duration = Duration::from_secs(20);
 
-/// Exists where systemd runs, which takes care of the network or knows who does.
-const SYSTEMS_OWN: &str = "/run/systemd/system";
-
 /// A network card.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Card {
@@ -79,9 +76,8 @@ pub(crate) fn apply(wanted: &Wanted<'_>, place: Place, leases: &Leases) -> io::R
     }
     netlink.link_set_up(card.index, true)?;
     let has_one = netlink.addresses()?.iter().any(|held| held.index == card.index && held.global);
-    // The system takes care of this card by its own settings, or will when it gets to that.
-    let theirs = has_one || Path::new(SYSTEMS_OWN).exists();
-    if place == Place::System && theirs && !changed {
+    if place == Place::System && has_one && !changed {
+        // Somebody else took care of this card, and goes on doing so.
         return Ok(vec![]);
     }
     let asked = lease(&mut netlink, &card, wanted.host_name, DHCP_PATIENCE);

@@ -10,6 +10,7 @@ use crate::ports::{
 };
 use crate::query::{Cursor, Filter, Select};
 use crate::record::{Record, Value};
+use crate::secret::SealingKey;
 use crate::time::Timestamp;
 use std::sync::Arc;
 use std::time::Duration;
@@ -69,7 +70,7 @@ pub struct Parts {
     pub ids: Arc<dyn Ids>,
     /// Hosts that this process acts on.
     pub hosts: Vec<LocalHost>,
-    /// 256 bits kept beside the data, from which guests' host keys derive.
+    /// 256 bits kept beside the data, from which guests' host keys and the key for stored secrets derive.
     pub key: [u8; 32],
     /// Patience and retention.
     pub settings: Settings,
@@ -81,6 +82,7 @@ pub struct Core {
     parts: Arc<Parts>,
     /// Held while records of networks are read and switches are told.
     wiring: Arc<tokio::sync::Mutex<()>>,
+    sealing: Arc<SealingKey>,
     absences: Arc<Absences>,
 }
 
@@ -123,7 +125,8 @@ pub struct Page<T> {
 impl Core {
     /// Core over these parts.
     pub fn new(parts: Parts) -> Self {
-        Self { parts: Arc::new(parts), wiring: Arc::default(), absences: Arc::default() }
+        let sealing = Arc::new(SealingKey::derived(&parts.key));
+        Self { parts: Arc::new(parts), wiring: Arc::default(), sealing, absences: Arc::default() }
     }
 
     /// The database.
@@ -161,6 +164,10 @@ impl Core {
 
     pub(crate) fn key(&self) -> &[u8; 32] {
         &self.parts.key
+    }
+
+    pub(crate) fn sealing(&self) -> &SealingKey {
+        &self.sealing
     }
 
     pub(crate) fn now(&self) -> Timestamp {
@@ -288,6 +295,13 @@ impl Changes {
     /// The commit fails as stale if this record has changed since it was read.
     pub(crate) fn unchanged<R: Record>(&mut self, record: &R) {
         self.commit.unchanged.push((R::KIND, record.key(), record.rev()));
+    }
+
+    /// Adds changes that were collected apart.
+    pub(crate) fn append(&mut self, other: Self) {
+        self.commit.alterations.extend(other.commit.alterations);
+        self.commit.unchanged.extend(other.commit.unchanged);
+        self.commit.events.extend(other.commit.events);
     }
 
     pub(crate) fn now(&self) -> Timestamp {

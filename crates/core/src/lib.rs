@@ -20,6 +20,7 @@ pub mod ports;
 pub mod query;
 pub mod reconcile;
 pub mod record;
+pub mod secret;
 pub mod snapshots;
 pub mod tasks;
 pub mod templates;

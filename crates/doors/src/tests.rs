@@ -70,6 +70,9 @@ impl Store for Absent {
     fn subscribe(&self) -> broadcast::Receiver<Arc<Event>> {
         broadcast::channel(1).1
     }
+    async fn recount(&self, _: bool) -> Result<Vec<Kind>, StoreError> {
+        absent()
+    }
     async fn facts(&self, _: bool) -> Result<StoreFacts, StoreError> {
         absent()
     }

@@ -8,6 +8,9 @@ use std::path::{Component, Path, PathBuf};
 /// Name of what is unfinished: `.making-` and the key.
 pub(crate) const MAKING: &str = ".making-";
 
+/// Name of what is being fetched, and kept for going on after a break: `.fetching-` and the key.
+pub(crate) const FETCHING: &str = ".fetching-";
+
 /// The data directory and the names in it.
 #[derive(Clone, Debug)]
 pub(crate) struct Layout {
@@ -18,6 +21,12 @@ impl Layout {
     /// The directory is made absolute, so that children with another working directory find the files too.
     pub(crate) fn new(data_dir: &Path) -> Self {
         Self { root: std::path::absolute(data_dir).unwrap_or_else(|_| data_dir.to_owned()) }
+    }
+
+    /// The same names as a machine's process sees them, which works in its own directory: it may pass through the data
+    /// directory, but perhaps not through those above.
+    pub(crate) fn seen_by_machine() -> Self {
+        Self { root: PathBuf::from("../..") }
     }
 
     pub(crate) fn root(&self) -> &Path {
@@ -40,12 +49,16 @@ impl Layout {
         self.volumes().join(format!("{id}.{}", format.word()))
     }
 
+    pub(crate) fn media(&self) -> PathBuf {
+        self.root.join("media")
+    }
+
     pub(crate) fn networks(&self) -> PathBuf {
         self.root.join("networks")
     }
 
     pub(crate) fn medium(&self, id: MediumId) -> PathBuf {
-        self.root.join("media").join(format!("{id}.iso"))
+        self.media().join(format!("{id}.iso"))
     }
 
     pub(crate) fn machines(&self) -> PathBuf {

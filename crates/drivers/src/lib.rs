@@ -2,12 +2,17 @@
 //!
 //! [`qemu`] runs virtual machines as QEMU processes of this host behind [`hostler_core::ports::Hypervisor`].
 //! [`local`] keeps images and volumes in directories of this host behind [`hostler_core::ports::Storage`].
-//! [`guest`] talks to our agent inside a guest, [`micro`] builds the smallest template there is, [`debian`] whole distributions.
+//! [`fetch`] brings files from addresses, [`guest`] talks to our agent inside a guest, [`micro`] builds the smallest
+//! template there is, [`debian`] whole distributions.
 #![warn(missing_docs)]
 
+mod cgroup;
 pub mod debian;
+mod directory;
 mod durable;
+pub mod fetch;
 pub mod guest;
+mod isolation;
 mod layout;
 mod lines;
 pub mod local;

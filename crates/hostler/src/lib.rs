@@ -5,6 +5,7 @@
 //! server like any other client does, through the native HTTP API.
 #![warn(missing_docs)]
 
+mod backup;
 pub mod cli;
 pub mod config;
 pub mod failure;

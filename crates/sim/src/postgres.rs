@@ -18,7 +18,7 @@ const INSTALLED: &str = "/usr/lib/postgresql";
 /// The server's superuser.
 const USER: &str = "postgres";
 /// Waits until nobody holds its standard input any more, then leaves nothing behind.
-const GUARD: &str = r#"read -r _; "$0"/pg_ctl -D "$1"/data -m immediate -s -w stop; rm -rf "$1""#;
+const GUARD: &str = r#"read -r _; "$0"/pg_ctl -D "$2" -m immediate -s -w stop; rm -rf "$2"; rm -rf "$1""#;
 
 /// Whether commits wait for the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +33,9 @@ pub enum Care {
 #[derive(Debug)]
 pub struct Server {
     programs: PathBuf,
+    /// Its socket and its log.
     home: PathBuf,
+    data: PathBuf,
     /// Whom it runs as, where we are root: it refuses to be.
     user: Option<(u32, u32)>,
     databases: AtomicU64,
@@ -57,15 +59,27 @@ impl Server {
     /// # Errors
     /// No server is installed, or it does not start; its log is in the error.
     pub fn start(care: Care) -> Result<Self> {
+        Self::start_in(&std::env::temp_dir(), care)
+    }
+
+    /// The same with its data in a new directory in this one, which all users may pass.
+    ///
+    /// # Errors
+    /// As for [`Server::start`].
+    pub fn start_in(place: &Path, care: Care) -> Result<Self> {
         let programs = Self::installed().context("PostgreSQL is not installed")?;
         let user = if rustix::process::geteuid().is_root() { Some(owner()?) } else { None };
-        let home = directory()?;
-        std::fs::set_permissions(&home, std::fs::Permissions::from_mode(0o700))?;
-        if let Some((uid, gid)) = user {
-            chown(&home, Some(uid), Some(gid))?;
+        // Names of sockets must be short.
+        let home = directory(&std::env::temp_dir(), "postgres")?;
+        let data = directory(place, "postgres-data")?;
+        for directory in [&home, &data] {
+            std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o700))?;
+            if let Some((uid, gid)) = user {
+                chown(directory, Some(uid), Some(gid))?;
+            }
         }
         let databases = AtomicU64::new(0);
-        let server = Self { programs, home, user, databases, guard: Mutex::new(None) };
+        let server = Self { programs, home, data, user, databases, guard: Mutex::new(None) };
         *server.guard() = Some(server.watch()?);
         server.make(care)?;
         server.start_again()?;
@@ -161,14 +175,14 @@ impl Server {
     /// What the system says.
     pub fn ask_for_password(&self, users: &[&str]) -> Result<()> {
         let rules = format!("local all {} scram-sha-256\nlocal all all trust\n", users.join(","));
-        std::fs::write(self.home.join("data/pg_hba.conf"), rules)?;
+        std::fs::write(self.data.join("pg_hba.conf"), rules)?;
         self.control(&["reload"])
     }
 
     fn make(&self, care: Care) -> Result<()> {
         let mut initdb = self.command("initdb");
         initdb.args(["-N", "-A", "trust", "-U", USER, "-E", "UTF8", "--no-instructions", "-D"]);
-        initdb.arg(self.home.join("data")).arg("--locale=C.UTF-8");
+        initdb.arg(&self.data).arg("--locale=C.UTF-8");
         let version: u32 = self.version().unwrap_or(0);
         if version >= 15 {
             initdb.args(["--locale-provider=icu", "--icu-locale=en"]);
@@ -181,7 +195,7 @@ impl Server {
              full_page_writes = {durable}\n",
             self.home.display()
         );
-        let path = self.home.join("data/postgresql.conf");
+        let path = self.data.join("postgresql.conf");
         let known = std::fs::read_to_string(&path)?;
         Ok(std::fs::write(&path, known + &settings)?)
     }
@@ -193,7 +207,7 @@ impl Server {
     fn control(&self, arguments: &[&str]) -> Result<()> {
         let mut control = self.command("pg_ctl");
         // The server keeps what it inherits, and whoever reads the other end would wait for it.
-        control.arg("-s").arg("-D").arg(self.home.join("data")).args(arguments).stdout(Stdio::null());
+        control.arg("-s").arg("-D").arg(&self.data).args(arguments).stdout(Stdio::null());
         let errors = self.home.join("errors");
         let status = control.stderr(std::fs::File::create(&errors)?).stdin(Stdio::null()).status()?;
         ensure!(status.success(), "pg_ctl {}: {}", arguments.join(" "), std::fs::read_to_string(&errors)?);
@@ -202,7 +216,7 @@ impl Server {
 
     /// The first line of the pid file is the server's; all others are its children.
     fn signal(&self, signal: Signal) -> Result<()> {
-        let file = std::fs::read_to_string(self.home.join("data/postmaster.pid"))?;
+        let file = std::fs::read_to_string(self.data.join("postmaster.pid"))?;
         let server: i32 = file.lines().next().unwrap_or_default().parse()?;
         for entry in std::fs::read_dir("/proc")? {
             let name = entry?.file_name();
@@ -220,7 +234,7 @@ impl Server {
     fn watch(&self) -> Result<(Child, ChildStdin)> {
         let mut guard = self.plain(Path::new("/bin/sh"));
         // A group of its own, so that Ctrl-C ends us and not the guard.
-        guard.arg("-c").arg(GUARD).arg(&self.programs).arg(&self.home).process_group(0);
+        guard.arg("-c").arg(GUARD).arg(&self.programs).arg(&self.home).arg(&self.data).process_group(0);
         let mut guard = guard.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
         let stdin = guard.stdin.take().context("the guard has no standard input")?;
         Ok((guard, stdin))
@@ -267,11 +281,11 @@ fn owner() -> Result<(u32, u32)> {
     Ok((65534, 65534))
 }
 
-fn directory() -> Result<PathBuf> {
+fn directory(place: &Path, name: &str) -> Result<PathBuf> {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     loop {
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("hostler-postgres-{}-{count}", std::process::id()));
+        let path = place.join(format!("hostler-{name}-{}-{count}", std::process::id()));
         match std::fs::create_dir(&path) {
             Ok(()) => return Ok(path),
             // Left by a process that was killed and had our number.

@@ -8,15 +8,18 @@ use hostler_core::access::Caller;
 use hostler_core::core::ListAsk;
 use hostler_core::core::{LocalHost, Parts, Settings};
 use hostler_core::hosts::{Arrival, FirstStart, Key, Presence, arrive, fingerprint};
-use hostler_core::ids::{HostId, StorageId};
-use hostler_core::machines::{Life, MachineAsk, Observed};
+use hostler_core::ids::{HostId, MachineId, MediumId, NetworkId, StorageId, TemplateId, VolumeId};
+use hostler_core::machines::{Life, Machine, MachineAsk, Observed};
+use hostler_core::media::{Medium, MediumState};
 use hostler_core::ports::{
-    Claim, Claimed, Hypervisor, Ids, ImageSource, Progress, Storage, StorageItem, Store, StoreError,
+    Alteration, Boot, Claim, Claimed, Clock, Commit, Hypervisor, Ids, ImageSource, MachineSpec, NetworkSpec,
+    Progress, Storage, StorageItem, Store, StoreError, Switch, Uplink, VolumeSpec,
 };
 use hostler_core::record::{Kind, Record};
 use hostler_core::snapshots::{Snapshot, SnapshotState};
 use hostler_core::tasks::{Runner, Task, TaskState};
-use hostler_core::templates::TemplateAsk;
+use hostler_core::templates::{Firmware, TemplateAsk};
+use hostler_core::volumes::Volume;
 use hostler_store::SqliteStore;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -52,8 +55,10 @@ pub struct World {
     pub admin: Caller,
     /// Says that this process lives, when a test has it do so.
     pub presence: Presence,
+    ids: Arc<SeededIds>,
     runner: Runner,
-    store: Arc<SqliteStore>,
+    /// The store, for what happens behind core's back.
+    pub store: Arc<SqliteStore>,
 }
 
 const WORKER: &str = "test";
@@ -84,7 +89,7 @@ impl World {
         let core = Core::new(Parts {
             store: store.clone(),
             clock: clock.clone(),
-            ids,
+            ids: ids.clone(),
             hosts: vec![host],
             key: KEY,
             settings: Settings::default(),
@@ -92,7 +97,7 @@ impl World {
         let presence = Presence::new(core.clone(), arrival.process);
         let admin = core.local_administrator().await?;
         let runner = Runner::new(core.clone());
-        Ok(Self { core, clock, hypervisor, storage, switch, faults, admin, presence, runner, store })
+        Ok(Self { core, clock, hypervisor, storage, switch, faults, admin, presence, ids, runner, store })
     }
 
     /// A process that comes with a data directory of its own.
@@ -121,6 +126,7 @@ impl World {
             vcpus: 1,
             memory_mib: 128,
             disk_mib: 0,
+            firmware: hostler_core::templates::Firmware::Bios,
             storage: None,
         };
         world.core.template_make(&world.admin, &ask, None).await?;
@@ -144,6 +150,41 @@ impl World {
             labels: BTreeMap::new(),
             start: true,
         }
+    }
+
+    /// Leaves a machine, a volume and a network on the host that no record knows.
+    ///
+    /// # Errors
+    /// When they cannot be made.
+    pub async fn leave_something(&self) -> Result<()> {
+        let volume = VolumeSpec { id: VolumeId(self.ids.uuid()), size_mib: 8, backing: None };
+        self.storage.volume_make(&volume).await?;
+        let spec = MachineSpec {
+            id: MachineId(self.ids.uuid()),
+            name: "stray".into(),
+            generation: 1,
+            vcpus: 1,
+            memory_mib: 64,
+            template: TemplateId(self.ids.uuid()),
+            boot: Boot::Firmware(Firmware::default()),
+            disks: Vec::new(),
+            nics: Vec::new(),
+            seed: None,
+            medium: None,
+            snapshot: None,
+        };
+        self.hypervisor.start(&spec).await?;
+        let network = NetworkSpec {
+            id: NetworkId(self.ids.uuid()),
+            bridge: "stray".into(),
+            uplink: Uplink::None,
+            subnets: Vec::new(),
+            domain: None,
+            resolvers: Vec::new(),
+            ports: Vec::new(),
+        };
+        self.switch.apply(&network).await?;
+        Ok(())
     }
 
     /// Runs tasks until none is open, moving the clock when they wait.
@@ -244,8 +285,10 @@ impl World {
         }
         let items: BTreeSet<StorageItem> = self.storage.items().await?.into_iter().collect();
         let volumes = self.core.volume_list(&self.admin, all.clone()).await?.items;
+        let media = self.core.medium_list(&self.admin, all.clone()).await?.items;
         let templates = self.core.template_list(&self.admin, all).await?.items;
         let mut known = BTreeSet::new();
+        known.extend(media.iter().filter(|one| one.bytes.is_some()).map(|one| StorageItem::Medium(one.id)));
         known.extend(volumes.iter().map(|volume| StorageItem::Volume(volume.id)));
         known
             .extend(templates.iter().filter(|one| one.image.is_some()).map(|one| StorageItem::Image(one.id)));
@@ -256,6 +299,7 @@ impl World {
             ensure!(snapshot.task.is_none(), "snapshot {} is still held", snapshot.name);
             ensure!(snapshot.state == SnapshotState::Present, "snapshot {}: {snapshot:?}", snapshot.name);
         }
+        self.check_devices(&machines, &volumes)?;
         for volume in &volumes {
             let has = |snapshot: &&Snapshot| snapshot.volumes.iter().any(|kept| kept.volume == volume.id);
             let known = snapshots.iter().filter(has).map(|snapshot| snapshot.id).collect();
@@ -269,6 +313,52 @@ impl World {
                 volume.name
             );
         }
+        Ok(())
+    }
+
+    /// What is plugged into each machine that is up is what the records say.
+    fn check_devices(&self, machines: &[Machine], volumes: &[Volume]) -> Result<()> {
+        for machine in machines {
+            let Some(devices) = self.hypervisor.devices(machine.id) else { continue };
+            let (name, own) = (&machine.name, |volume: &&Volume| volume.machine == Some(machine.id));
+            let disks: BTreeMap<_, _> =
+                volumes.iter().filter(own).map(|volume| (volume.id, volume.limits)).collect();
+            let plugged: BTreeMap<_, _> =
+                devices.disks.iter().map(|(id, (_, limits))| (*id, *limits)).collect();
+            ensure!(plugged == disks, "machine {name} has the disks {plugged:?}, its record {disks:?}");
+            let macs: BTreeSet<_> = machine.nics.iter().map(|nic| &nic.mac).collect();
+            let cards: BTreeSet<_> = devices.nics.keys().collect();
+            ensure!(cards == macs, "machine {name} has the cards {cards:?}, its record {macs:?}");
+            ensure!(devices.medium == machine.medium, "machine {name} has {:?} in its drive", devices.medium);
+            let (size, known) = ((devices.vcpus, devices.memory_mib), (machine.vcpus, machine.memory_mib));
+            ensure!(size == known, "machine {name} has the size {size:?}, its record {known:?}");
+        }
+        Ok(())
+    }
+
+    /// A medium that can be inserted: a record without a file.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn medium(&self, name: &str) -> Result<()> {
+        let medium = Medium {
+            id: MediumId(uuid::Uuid::from_u128(77)),
+            number: 0,
+            rev: 0,
+            name: name.into(),
+            description: String::new(),
+            owner: self.admin.account,
+            storage: self.storage.id(),
+            source: ImageSource::Recipe { recipe: "none".into(), mirror: None },
+            bytes: Some(0),
+            digest: Some(String::new()),
+            state: MediumState::Ready,
+            reason: None,
+            task: None,
+            created_at: self.clock.now(),
+        };
+        let alterations = vec![Alteration::Insert(medium.document()?)];
+        self.store.commit(Commit { alterations, ..Commit::default() }).await?;
         Ok(())
     }
 

@@ -1,7 +1,8 @@
 //! How many commits a second the store makes durable, beside what the disk allows.
 //!
-//! Run it built for release: `cargo run --release -p hostler-store --example commits [DIRECTORY]`. The database goes
-//! to a new directory in DIRECTORY, the current one by default: name one on the disk that matters. A commit is what a
+//! Run it built for release: `cargo run --release -p hostler-store --example commits [DIRECTORY [URL]]`. The database
+//! goes to a new directory in DIRECTORY, the current one by default: name one on the disk that matters. With the
+//! address of an empty PostgreSQL database, that one is used instead. A commit is what a
 //! checkout writes: a machine of 20 000 changed, an address and a task inserted, an event told.
 #![expect(clippy::print_stdout, reason = "a program whose purpose is to print figures")]
 
@@ -9,7 +10,7 @@ use hostler_core::events::{Change, NewEvent};
 use hostler_core::ports::{Alteration, Commit, Store};
 use hostler_core::record::{Document, Kind, Value};
 use hostler_core::time::Timestamp;
-use hostler_store::SqliteStore;
+use hostler_store::Address;
 use std::error::Error;
 use std::io::Write;
 use std::path::Path;
@@ -33,7 +34,9 @@ async fn main() -> Result<(), Anything> {
 }
 
 async fn measure(directory: &Path) -> Result<(), Anything> {
-    let store = Arc::new(SqliteStore::open(&directory.join("hostler.db")).await?);
+    let address = std::env::args().nth(2).map(|url| url.parse::<Address>()).transpose()?;
+    let database = hostler_store::open(address, &directory.join("hostler.db")).await?;
+    let store = database.store();
     let began = Instant::now();
     for first in (0..MACHINES).step_by(500) {
         let alterations = (first..first + 500).map(|machine| Alteration::Insert(fresh(machine))).collect();
@@ -47,7 +50,7 @@ async fn measure(directory: &Path) -> Result<(), Anything> {
         let work: Vec<_> = (0..clients)
             .map(|client| {
                 let store = Arc::clone(&store);
-                tokio::spawn(async move { client_run(&store, client, clients, began).await })
+                tokio::spawn(async move { client_run(&*store, client, clients, began).await })
             })
             .collect();
         let mut times = Vec::new();
@@ -65,13 +68,13 @@ async fn measure(directory: &Path) -> Result<(), Anything> {
         );
     }
     println!("{:?}", store.facts(false).await?);
-    store.close().await;
+    database.close().await;
     Ok(())
 }
 
 /// Commits until the spell is over; answers how long each took.
 async fn client_run(
-    store: &SqliteStore,
+    store: &dyn Store,
     client: u128,
     clients: u128,
     began: Instant,

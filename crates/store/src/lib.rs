@@ -10,6 +10,7 @@
 //! * `commit`: a commit as a list of statements, and what their results mean
 //! * `statements`: leases and events
 //! * `jobs`: what is queued for the connection that writes
+//! * [`state`]: everything that a database holds, for backups and moves
 //! * `sqlite`, `postgres`: connections, the writer, the readers, migrations, what each has for itself
 //!
 //! The tests in `tests/conformance` say what any engine must do and take a `dyn Store`.
@@ -23,6 +24,7 @@ mod postgres;
 mod schema;
 mod sql;
 mod sqlite;
+pub mod state;
 mod statements;
 
 pub use open::{Database, OpenError, open};

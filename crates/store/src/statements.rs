@@ -9,12 +9,12 @@ use hostler_core::time::Timestamp;
 use uuid::Uuid;
 
 /// Takes leases; answers `id, number, rev, body, lease_epoch, cancel, due` of each task, in no order.
-pub(crate) fn claim(engine: Engine, claim: Claim) -> Bound {
+pub(crate) fn claim(engine: Engine, claim: &Claim) -> Bound {
     let mut draft = Draft::new("");
     if engine == Engine::Postgres {
         // Chosen once and before: PostgreSQL may ask a subquery again, and would then find more than its limit.
         draft.push("WITH chosen AS MATERIALIZED (");
-        choose(&mut draft, &claim);
+        choose(&mut draft, claim);
         // Whoever holds one of them, a person with psql for instance, does not hold up the others.
         draft.push(" FOR UPDATE SKIP LOCKED) ");
     }
@@ -25,7 +25,7 @@ pub(crate) fn claim(engine: Engine, claim: Claim) -> Bound {
         Engine::Postgres => {
             draft.push("SELECT id FROM chosen");
         }
-        Engine::Sqlite => choose(&mut draft, &claim),
+        Engine::Sqlite => choose(&mut draft, claim),
     }
     draft.push(") RETURNING id, number, rev, body, lease_epoch, cancel, due");
     draft.finish()
@@ -97,6 +97,26 @@ pub(crate) fn prune_events(before: Timestamp, limit: u32) -> Bound {
     draft.bind(Value::Int(before.0)).push(" ORDER BY at, seq LIMIT ").bind(Value::Int(limit.into()));
     draft.push(")");
     draft.finish()
+}
+
+/// 1 when the next number of a kind is not beyond every number given, else 0.
+pub(crate) fn counter_behind(kind: Kind) -> Bound {
+    let mut draft = Draft::new("SELECT COUNT(*) FROM counter WHERE ");
+    behind(&mut draft, kind);
+    draft.finish()
+}
+
+/// Goes on counting after the greatest number of a kind.
+pub(crate) fn counter_mend(kind: Kind) -> Bound {
+    let mut draft = Draft::new("UPDATE counter SET next = (SELECT MAX(number) + 1 FROM ");
+    draft.table(kind).push(") WHERE ");
+    behind(&mut draft, kind);
+    draft.finish()
+}
+
+fn behind(draft: &mut Draft, kind: Kind) {
+    draft.push("kind = ").bind(Value::Text(kind.word().to_owned()));
+    draft.push(" AND next <= (SELECT MAX(number) FROM ").table(kind).push(")");
 }
 
 /// A row of [`events_after`].

@@ -89,20 +89,6 @@ impl Core {
         }
     }
 
-    /// The drivers of a storage, for what is done at once and not by a task.
-    ///
-    /// # Errors
-    /// As [`Core::host_here`].
-    pub(crate) async fn storage_here(&self, id: StorageId, what: &str) -> Result<&LocalHost> {
-        match self.storage(id) {
-            Ok(local) => Ok(local),
-            Err(_) => {
-                let place: StoragePlace = self.get(id.0).await?;
-                Err(self.elsewhere(place.host, what).await?)
-            }
-        }
-    }
-
     async fn elsewhere(&self, id: HostId, what: &str) -> Result<Error> {
         let host: Host = self.get(id.0).await?;
         let text = format!(

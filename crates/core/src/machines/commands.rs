@@ -2,6 +2,7 @@
 
 use super::create::Create;
 use super::delete::Delete;
+use super::identity::user_data_place;
 use super::limits::{check_keys, check_size, check_words};
 use super::power::{PowerWork, Ruling, Verb, ruling};
 use super::{HostName, Life, Machine, Observation, Observed, Power};
@@ -12,6 +13,7 @@ use crate::hosts::Host;
 use crate::ids::{MachineId, VolumeId};
 use crate::ports::{CommandOutput, Console, DriverErrorKind, GuestCommand, IoLimits, StoreError};
 use crate::record::Kind;
+use crate::secret::Secret;
 use crate::tasks::{Accepted, Order, Task, ordered};
 use crate::templates::{ImageFormat, Template};
 use crate::volumes::{StoragePlace, Volume, VolumeState};
@@ -38,7 +40,7 @@ pub struct MachineAsk {
     /// Lines for the administrator's `authorized_keys`.
     pub ssh_keys: Vec<String>,
     /// cloud-init user data.
-    pub user_data: Option<String>,
+    pub user_data: Option<Secret>,
     /// Words of the owner.
     pub description: String,
     /// Words of the owner, by key.
@@ -54,9 +56,9 @@ pub struct MachineEdit {
     pub description: Option<String>,
     /// Replaces all labels.
     pub labels: Option<BTreeMap<String, String>>,
-    /// Virtual CPUs; the machine must be off.
+    /// Virtual CPUs; only more while the machine is on.
     pub vcpus: Option<u32>,
-    /// Memory in MiB; the machine must be off.
+    /// Memory in MiB; only more while the machine is on.
     pub memory_mib: Option<u64>,
 }
 
@@ -76,7 +78,7 @@ impl Core {
     ) -> Result<Accepted<Machine>> {
         check_words(&ask.description, &ask.labels)?;
         check_keys(&ask.ssh_keys)?;
-        if ask.user_data.as_ref().is_some_and(|data| data.len() > MAX_USER_DATA) {
+        if ask.user_data.as_ref().is_some_and(|data| data.expose().len() > MAX_USER_DATA) {
             return Err(Error::invalid("user_data", "user data has at most 256 KiB"));
         }
         decided(async || {
@@ -156,7 +158,7 @@ impl Core {
             nics: Vec::new(),
             medium: None,
             ssh_keys: ask.ssh_keys.iter().map(|key| key.trim().to_owned()).collect(),
-            user_data: ask.user_data.clone(),
+            user_data: ask.user_data.as_ref().map(|data| self.seal(user_data_place(id), data)).transpose()?,
             life: Life::Creating,
             wanted: if ask.start { Power::On } else { Power::Off },
             observed: Observation { power: Observed::Off, at: now, generation: 0 },
@@ -204,12 +206,13 @@ impl Core {
             limits: IoLimits::default(),
             with_machine: true,
             state: VolumeState::Creating,
+            reason: None,
             task: machine.task,
             created_at: machine.created_at,
         }))
     }
 
-    fn machine_task<W: crate::tasks::Work + serde::Serialize>(
+    pub(super) fn machine_task<W: crate::tasks::Work + serde::Serialize>(
         &self,
         caller: &Caller,
         machine: &Machine,
@@ -289,46 +292,36 @@ impl Core {
         Ok(self.hand_over(changes, machine, task).await?)
     }
 
-    /// Changes what the owner may change at once.
+    /// Changes what the owner may change: at once, but for a size of a machine that is on, which the task
+    /// `machine.resize` changes.
     ///
     /// # Errors
-    /// Not found; invalid; busy or conflict `wrong_state` for what needs the machine off.
-    pub async fn machine_edit(&self, caller: &Caller, key: &str, edit: &MachineEdit) -> Result<Machine> {
+    /// Not found; invalid; busy, no capacity or conflict `wrong_state` for a size.
+    pub async fn machine_edit(
+        &self,
+        caller: &Caller,
+        key: &str,
+        edit: &MachineEdit,
+    ) -> Result<Accepted<Machine>> {
         decided(async || {
             let mut machine = self.machine_get(caller, key).await?;
             if machine.life == Life::Gone {
                 return Err(Error::conflict("wrong_state", "the machine is gone").into());
             }
-            if edit.vcpus.is_some() || edit.memory_mib.is_some() {
-                self.machine_resize(&mut machine, edit).await?;
-            }
+            let resize = self.resize_deed(&machine, edit).await?;
             machine.description = edit.description.clone().unwrap_or(machine.description);
             machine.labels = edit.labels.clone().unwrap_or(machine.labels);
             check_words(&machine.description, &machine.labels)?;
+            if let Some(deed) = resize {
+                return self.altered(caller, machine, deed, self.changes()).await;
+            }
             machine.updated_at = self.now();
             let mut changes = self.changes();
             changes.update(&machine)?;
             machine.rev = self.commit(changes).await?.stamps[0].rev;
-            Ok(machine)
+            Ok(Accepted { record: machine, task: None })
         })
         .await
-    }
-
-    async fn machine_resize(&self, machine: &mut Machine, edit: &MachineEdit) -> Result<()> {
-        if let Some(holder) = machine.task {
-            return Err(Error::busy(format_args!("machine {}", machine.name), holder));
-        }
-        if machine.observed.power != Observed::Off {
-            let text = format!(
-                "the machine is {}; its CPUs and memory change only while it is off",
-                machine.observed.power.word()
-            );
-            return Err(Error::conflict("wrong_state", text).hint("stop it first"));
-        }
-        let host: Host = self.get(machine.host.0).await?;
-        machine.vcpus = edit.vcpus.unwrap_or(machine.vcpus);
-        machine.memory_mib = edit.memory_mib.unwrap_or(machine.memory_mib);
-        check_size(machine.vcpus, machine.memory_mib, &host)
     }
 
     /// Runs a command inside the guest, through its agent, and waits for its end.

@@ -1,12 +1,15 @@
 //! What makes a guest this machine and no other. Derived, not stored: the same machine always gets the same.
 
 use super::Machine;
+use crate::access::Caller;
 use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::ids::MachineId;
 use crate::networks::{Address, Network, NetworkKind};
 use crate::ports::{Identity, Seed, Uplink};
 use crate::query::Filter;
+use crate::record::Kind;
+use crate::secret::{Place, Secret};
 use sha2::{Digest, Sha256};
 use ssh_key::private::{Ed25519Keypair, KeypairData};
 use ssh_key::{LineEnding, PrivateKey};
@@ -77,6 +80,11 @@ pub(crate) fn hashed_mac(machine: MachineId, place: usize, draw: u8) -> String {
     format!("52:{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}")
 }
 
+/// Where a machine's user data is sealed.
+pub(super) fn user_data_place(machine: MachineId) -> Place {
+    Place { kind: Kind::Machine, record: machine.0, field: "user_data" }
+}
+
 impl Core {
     async fn cards_of(&self, machine: &Machine) -> Result<Vec<Card>> {
         let held: Vec<Address> = self.all(Filter::eq("machine", machine.id.0)).await?;
@@ -93,6 +101,19 @@ impl Core {
     fn host_key_seed(&self, machine: MachineId) -> [u8; 32] {
         let digest = Sha256::new_with_prefix(b"hostler ssh host key 1").chain_update(self.key());
         digest.chain_update(machine.0.as_bytes()).finalize().into()
+    }
+
+    /// The user data that its owner gave; none when there is none. For the owner alone, not even for administrators.
+    ///
+    /// # Errors
+    /// Not found; denied; internal when it cannot be opened.
+    pub async fn machine_user_data(&self, caller: &Caller, key: &str) -> Result<Option<Secret>> {
+        let machine = self.machine_get(caller, key).await?;
+        if machine.owner != caller.account {
+            return Err(Error::denied("only its owner may read a machine's user data"));
+        }
+        let sealed = machine.user_data.as_ref();
+        sealed.map(|data| self.unseal(user_data_place(machine.id), data)).transpose()
     }
 
     fn host_key(&self, machine: &Machine) -> Result<PrivateKey> {
@@ -129,7 +150,7 @@ impl Core {
     pub(super) async fn seed(&self, machine: &Machine) -> Result<Seed> {
         let name = machine.name.as_str();
         let user_data = match &machine.user_data {
-            Some(own) => own.clone(),
+            Some(own) => self.unseal(user_data_place(machine.id), own)?.expose().to_owned(),
             None => self.default_user_data(machine)?,
         };
         let meta_data = format!("instance-id: {}\nlocal-hostname: {name}\n", machine.id);

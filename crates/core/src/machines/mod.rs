@@ -14,6 +14,7 @@
 //! touch a held machine at all. A task takes hold in the commit that creates it and lets go in the commit that
 //! ends it, so a machine can never be held by nobody.
 
+pub(crate) mod alter;
 pub(crate) mod boot;
 mod commands;
 pub(crate) mod create;
@@ -21,13 +22,17 @@ pub(crate) mod delete;
 mod identity;
 mod inbound;
 mod limits;
+mod live;
 mod model;
 pub(crate) mod power;
 mod query;
 mod spec;
 
+pub(crate) use alter::{if_still_up, is_up};
 pub use commands::{MachineAsk, MachineEdit};
 pub(crate) use identity::hashed_mac;
+pub use live::NicAsk;
 pub(crate) use model::is_api_version;
 pub use model::{HostName, Life, Machine, Nic, Observation, Observed, Power};
 pub use power::Verb;
+pub(crate) use spec::disk as disk_of;

@@ -6,6 +6,7 @@ use crate::ids::{
 };
 use crate::ports::{Endpoint, GuestFacts, InboundRule, Sighting};
 use crate::record::{Kind, Record, Value, stamped};
+use crate::secret::Sealed;
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -219,9 +220,9 @@ pub struct Machine {
     /// Lines for the administrator's `authorized_keys`.
     #[serde(default)]
     pub ssh_keys: Vec<String>,
-    /// cloud-init user data of the owner.
+    /// cloud-init user data of the owner, which often has passwords.
     #[serde(default)]
-    pub user_data: Option<String>,
+    pub user_data: Option<Sealed>,
     /// What we promised.
     pub life: Life,
     /// What the owner asked for.

@@ -1,6 +1,6 @@
 //! From records to what a driver needs.
 
-use super::Machine;
+use super::{Machine, Nic};
 use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::networks::{Network, NetworkKind};
@@ -35,6 +35,7 @@ impl Core {
         image: &Image,
         generation: u64,
     ) -> Result<MachineSpec> {
+        let template: Template = self.get(machine.template.0).await?;
         let volumes = self.volumes_of(machine).await?;
         let held = self.addresses_of(std::slice::from_ref(machine)).await?;
         let mut nics = Vec::with_capacity(machine.nics.len());
@@ -58,7 +59,7 @@ impl Core {
             vcpus: machine.vcpus,
             memory_mib: machine.memory_mib,
             template: machine.template,
-            boot: boot(image),
+            boot: boot(image, template.firmware),
             disks: volumes.iter().map(disk).collect(),
             nics,
             seed: if image.cloud_init { Some(self.seed(machine).await?) } else { None },
@@ -68,18 +69,32 @@ impl Core {
     }
 }
 
-pub(super) fn disk(volume: &Volume) -> DiskSpec {
+pub(crate) fn disk(volume: &Volume) -> DiskSpec {
     let bus = if volume.position == 0 { DiskBus::Virtio } else { DiskBus::Scsi };
     DiskSpec { volume: volume.id, format: volume.format, bus, limits: volume.limits }
 }
 
-fn boot(image: &Image) -> Boot {
+fn boot(image: &Image, firmware: Firmware) -> Boot {
     match &image.kernel {
         Some(kernel) => Boot::Kernel {
             kernel: kernel.clone(),
             initrd: image.initrd.clone(),
             command_line: image.command_line.clone(),
         },
-        None => Boot::Firmware(Firmware::default()),
+        None => Boot::Firmware(firmware),
     }
+}
+
+/// What a driver needs to know of one card, which the machine may not have yet.
+pub(super) async fn nic_spec(core: &Core, machine: &Machine, nic: &Nic) -> Result<NicSpec> {
+    let mut with = machine.clone();
+    if !with.nics.iter().any(|one| one.mac == nic.mac) {
+        with.nics.push(nic.clone());
+    }
+    let (_, image) = core.image_of(machine).await?;
+    let spec = core.spec(&with, &image, machine.observed.generation).await?;
+    spec.nics
+        .into_iter()
+        .find(|one| one.mac == nic.mac)
+        .ok_or_else(|| Error::not_found("network card", &nic.mac))
 }

@@ -35,6 +35,21 @@ impl Core {
         Ok((Nic { network: network.id, mac, addresses: ids, inbound: None }, addresses))
     }
 
+    /// A MAC that somebody chose.
+    ///
+    /// # Errors
+    /// Conflict `taken`, when a card on the network has it.
+    pub(crate) async fn mac_checked(&self, network: &Network, mac: &str) -> Result<()> {
+        // Every guest is alone on a user network.
+        let shared = network.kind != NetworkKind::User;
+        let others = if shared { self.machines_on(network, Filter::All).await? } else { Vec::new() };
+        if others.iter().any(|machine| machine.nics.iter().any(|nic| nic.mac == mac)) {
+            let text = format!("a machine on network {} has the MAC {mac} already", network.name);
+            return Err(Error::conflict("taken", text));
+        }
+        Ok(())
+    }
+
     /// A MAC from the machine's id; drawn again while somebody on the network has it.
     async fn mac_free(&self, network: &Network, machine: MachineId, place: usize) -> Result<String> {
         if network.kind == NetworkKind::User {

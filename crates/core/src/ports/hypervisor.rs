@@ -162,7 +162,7 @@ pub struct NicSpec {
 }
 
 /// Data for cloud-init's NoCloud source, given as a small read-only disk labelled `CIDATA`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Seed {
     /// `user-data`, with its first line (`#cloud-config`, `#!`).
     pub user_data: String,
@@ -170,6 +170,13 @@ pub struct Seed {
     pub meta_data: String,
     /// `network-config`, version 2, when there is any.
     pub network_config: Option<String>,
+}
+
+impl std::fmt::Debug for Seed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // User data often has passwords, and the default one has the guest's private key.
+        f.write_str("Seed")
+    }
 }
 
 /// Everything the driver needs to run a machine. Complete: the driver asks core for nothing.

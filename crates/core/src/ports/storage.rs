@@ -4,7 +4,7 @@
 
 use super::driver::{DriverError, Progress};
 use crate::ids::{MediumId, SnapshotId, StorageId, TemplateId, VolumeId};
-use crate::templates::{Image, ImageFormat};
+use crate::templates::{Checksum, Image, SourceFormat};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -24,8 +24,25 @@ pub enum ImageSource {
     File {
         /// Absolute path.
         path: PathBuf,
-        /// Format that the file must have.
-        format: ImageFormat,
+        /// Format that the file must have; none to tell it by its first bytes.
+        #[serde(default)]
+        format: Option<SourceFormat>,
+        /// What the file must add up to.
+        #[serde(default)]
+        checksum: Option<Checksum>,
+        /// Largest virtual size accepted, MiB.
+        max_mib: u64,
+    },
+    /// Fetched from elsewhere, by http or https.
+    Url {
+        /// The address; without a name or password.
+        url: String,
+        /// Format that the file must have; none to tell it by its first bytes.
+        #[serde(default)]
+        format: Option<SourceFormat>,
+        /// What the file must add up to.
+        #[serde(default)]
+        checksum: Option<Checksum>,
         /// Largest virtual size accepted, MiB.
         max_mib: u64,
     },
@@ -117,7 +134,7 @@ pub trait Storage: Send + Sync {
     /// Removes a snapshot from a volume that no process has open. Success when it is not there.
     async fn volume_snapshot_remove(&self, id: VolumeId, snapshot: SnapshotId) -> Result<(), DriverError>;
 
-    /// Makes a medium durably. Refuses what is no ISO image.
+    /// Makes a medium durably. Refuses what is no ISO image. Success when it is there already.
     async fn medium_make(
         &self,
         id: MediumId,

@@ -208,6 +208,10 @@ pub trait Store: Send + Sync {
     /// go on with [`Store::events_after`].
     fn subscribe(&self) -> broadcast::Receiver<Arc<Event>>;
 
+    /// Kinds whose next number is not greater than every number given, as after somebody edited the database; with
+    /// `mend` counting goes on after the greatest.
+    async fn recount(&self, mend: bool) -> Result<Vec<Kind>, StoreError>;
+
     /// Its condition; `thorough` also checks every page.
     async fn facts(&self, thorough: bool) -> Result<StoreFacts, StoreError>;
 }

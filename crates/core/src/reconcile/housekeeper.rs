@@ -4,6 +4,7 @@ use crate::access::{Caller, Replay, Role, Token};
 use crate::core::Core;
 use crate::error::{ErrorKind, Result};
 use crate::machines::{Life, Machine};
+use crate::media::Medium;
 use crate::ports::StoreError;
 use crate::query::{Compare, Filter, Select};
 use crate::record::{Record, Value};
@@ -68,6 +69,7 @@ impl Housekeeper {
         self.let_go::<Snapshot>(|snapshot| snapshot.task, |snapshot| snapshot.let_go(Some(CUT_OFF.into())))
             .await?;
         self.let_go::<Template>(|template| template.task, |template| template.task = None).await?;
+        self.let_go::<Medium>(|medium| medium.task, |medium| medium.task = None).await?;
         self.let_go::<Volume>(|volume| volume.task, |volume| volume.task = None).await?;
         self.unfinished_removals().await
     }

@@ -14,3 +14,4 @@ mod observer;
 pub use housekeeper::Housekeeper;
 pub use network_keeper::NetworkKeeper;
 pub use observer::Observer;
+pub(crate) use observer::explain;

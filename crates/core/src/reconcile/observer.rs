@@ -237,7 +237,7 @@ fn is_unheard(machine: &Machine) -> bool {
 }
 
 /// Why a machine is not as wanted, in words.
-fn explain(machine: &mut Machine, seen: Option<&Sighting>) {
+pub(crate) fn explain(machine: &mut Machine, seen: Option<&Sighting>) {
     let words = seen.and_then(|sighting| sighting.reason.clone());
     machine.reason = match (machine.wanted, machine.observed.power) {
         (Power::On, Observed::Off) => Some(words.unwrap_or_else(|| "it went off by itself".into())),

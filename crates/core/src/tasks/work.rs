@@ -5,11 +5,11 @@ use crate::error::{Error, Result};
 use crate::ports::{DriverError, Progress, StoreError};
 use crate::tasks::Task;
 use crate::time::Timestamp;
-use crate::{machines, snapshots, templates, volumes};
+use crate::{doctor, machines, media, snapshots, templates, volumes};
 use serde::de::DeserializeOwned;
 
 /// Every kind of task there is. Adding one: write its [`Work`], name it here and in [`decode`].
-pub const TASK_KINDS: [&str; 15] = [
+pub const TASK_KINDS: [&str; 26] = [
     "machine.create",
     "machine.start",
     "machine.stop",
@@ -18,13 +18,24 @@ pub const TASK_KINDS: [&str; 15] = [
     "machine.pause",
     "machine.resume",
     "machine.delete",
+    "machine.resize",
+    "machine.medium",
+    "nic.attach",
+    "nic.detach",
     "snapshot.take",
     "snapshot.revert",
     "snapshot.remove",
     "template.make",
     "template.delete",
+    "medium.make",
+    "medium.delete",
     "volume.create",
     "volume.delete",
+    "host.clean",
+    "volume.attach",
+    "volume.detach",
+    "volume.grow",
+    "volume.limit",
 ];
 
 /// Version of the payloads' form that this program writes. Raised when a payload changes in a way that serde's
@@ -45,13 +56,22 @@ pub(crate) fn decode(task: &Task) -> Result<Box<dyn Work>> {
         "machine.start" | "machine.stop" | "machine.restart" | "machine.reset" | "machine.pause"
         | "machine.resume" => typed::<machines::power::PowerWork>(task),
         "machine.delete" => typed::<machines::delete::Delete>(task),
+        "machine.resize" | "machine.medium" | "nic.attach" | "nic.detach" => {
+            typed::<machines::alter::Alter>(task)
+        }
         "snapshot.take" => typed::<snapshots::Take>(task),
         "snapshot.revert" => typed::<snapshots::Revert>(task),
         "snapshot.remove" => typed::<snapshots::Remove>(task),
         "template.make" => typed::<templates::tasks::Make>(task),
         "template.delete" => typed::<templates::tasks::Delete>(task),
+        "medium.make" => typed::<media::tasks::Make>(task),
+        "medium.delete" => typed::<media::tasks::Delete>(task),
         "volume.create" => typed::<volumes::tasks::Create>(task),
         "volume.delete" => typed::<volumes::tasks::Delete>(task),
+        "host.clean" => typed::<doctor::clean::Clean>(task),
+        "volume.attach" | "volume.detach" | "volume.grow" | "volume.limit" => {
+            typed::<volumes::alter::Alter>(task)
+        }
         other => Err(Error::internal(format!("no task is of kind {other}"))),
     }
 }
@@ -103,8 +123,14 @@ impl From<DriverError> for StepError {
 }
 
 impl From<Error> for StepError {
-    fn from(error: Error) -> Self {
-        Self::Refused(error)
+    /// A database that does not answer is no refusal, whichever way the step asked it.
+    fn from(mut error: Error) -> Self {
+        let Some(cause) = error.cause.take() else { return Self::Refused(error) };
+        match cause.downcast::<StoreError>() {
+            Ok(store) if matches!(*store, StoreError::Unavailable(_)) => Self::Store(*store),
+            Ok(store) => Self::Refused(Error { cause: Some(store), ..error }),
+            Err(cause) => Self::Refused(Error { cause: Some(cause), ..error }),
+        }
     }
 }
 
@@ -139,4 +165,19 @@ pub(crate) trait Work: Send + Sync {
 
     /// The world could not be put back: the changes that let go of the subject and leave the reason on it.
     async fn abandon(&self, context: &StepContext<'_>, why: &str) -> Result<Changes, StepError>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_database_that_does_not_answer_is_waited_for() {
+        let away = || StoreError::Unavailable("gone".into());
+        assert!(matches!(StepError::from(Error::from(away())), StepError::Store(_)));
+        let lost = Error::from(StoreError::Failed("broken".into()));
+        assert!(matches!(StepError::from(lost), StepError::Refused(error) if error.cause.is_some()));
+        let refused = StepError::from(Error::not_found("machine", "m"));
+        assert!(matches!(refused, StepError::Refused(_)));
+    }
 }

@@ -1,7 +1,7 @@
 //! What callers may ask about templates.
 
 use super::tasks::{Delete, Make};
-use super::{Template, TemplateState};
+use super::{Firmware, Template, TemplateState, check_url};
 use crate::access::{Caller, Idempotency};
 use crate::core::{Attempt, Core, ListAsk, Page, decided};
 use crate::error::{Error, Result};
@@ -22,12 +22,14 @@ pub struct TemplateAsk {
     pub source: ImageSource,
     /// Words of the owner.
     pub description: String,
-    /// Default virtual CPUs.
+    /// Default virtual CPUs; 0 for what the image asks for, else 1.
     pub vcpus: u32,
-    /// Default memory in MiB.
+    /// Default memory in MiB; 0 for what the image asks for, else 512.
     pub memory_mib: u64,
     /// Default disk in MiB; 0 for the image's own size.
     pub disk_mib: u64,
+    /// Firmware that boots the disk of its machines.
+    pub firmware: Firmware,
     /// Where its image shall lie, and so where its machines run: a storage by id, number or name; that of this
     /// process's host when left out.
     pub storage: Option<String>,
@@ -64,6 +66,7 @@ impl Core {
     ) -> Result<Accepted<Template>, Attempt> {
         let storage = self.storage_named(ask.storage.as_deref()).await?;
         self.check_source(&ask.source, &storage)?;
+        check_firmware(&ask.source, ask.firmware)?;
         let mut newest = Select::new(Filter::eq("name", ask.name.as_str()), 1);
         (newest.order, newest.descending) = ("version", true);
         let version = self.select::<Template>(newest).await?.pop().map_or(1, |newest| newest.version + 1);
@@ -90,6 +93,7 @@ impl Core {
             vcpus: ask.vcpus,
             memory_mib: ask.memory_mib,
             disk_mib: ask.disk_mib,
+            firmware: ask.firmware,
             state: TemplateState::Building,
             image: None,
             reason: None,
@@ -121,10 +125,7 @@ impl Core {
                 let text = format!("there is no recipe `{recipe}`; known: {}", known.join(", "));
                 Err(Error::invalid("recipe", text))
             }
-            ImageSource::File { path, .. } if !path.is_absolute() => {
-                Err(Error::invalid("path", format!("{} is not an absolute path", path.display())))
-            }
-            ImageSource::File { .. } => Ok(()),
+            outside => check_outside(outside),
         }
     }
 
@@ -236,6 +237,28 @@ impl Core {
             template.name, template.version
         );
         Err(Error::conflict("in_use", text).hint("delete those machines first"))
+    }
+}
+
+/// What is built here brings its kernel, which the hypervisor loads: no firmware would ever be asked.
+fn check_firmware(source: &ImageSource, firmware: Firmware) -> Result<()> {
+    if matches!(source, ImageSource::Recipe { .. }) && firmware != Firmware::Bios {
+        return Err(Error::invalid("firmware", "a template built from a recipe boots its own kernel"));
+    }
+    Ok(())
+}
+
+/// What shows of a file or an address without looking at it.
+pub(crate) fn check_outside(source: &ImageSource) -> Result<()> {
+    match source {
+        ImageSource::Recipe { recipe, .. } => {
+            Err(Error::invalid("recipe", format!("`{recipe}` cannot be built: give a file or an address")))
+        }
+        ImageSource::File { path, .. } if !path.is_absolute() => {
+            Err(Error::invalid("path", format!("{} is not an absolute path", path.display())))
+        }
+        ImageSource::File { .. } => Ok(()),
+        ImageSource::Url { url, .. } => check_url(url).map_err(|why| Error::invalid("url", why)),
     }
 }
 

@@ -11,7 +11,11 @@
 
 mod commands;
 mod model;
+mod source;
 pub(crate) mod tasks;
 
 pub use commands::TemplateAsk;
+pub(crate) use commands::check_outside;
 pub use model::{Firmware, Image, ImageDisk, ImageFormat, Template, TemplateState};
+pub(crate) use source::check_url;
+pub use source::{Checksum, SourceFormat};

@@ -33,6 +33,10 @@ pub enum Firmware {
     /// SeaBIOS.
     #[default]
     Bios,
+    /// UEFI. Its variables are a machine's own and kept as long as the machine is.
+    Uefi,
+    /// The same with Secure Boot: only what is signed by Microsoft's keys boots.
+    UefiSecure,
 }
 
 /// The disk of an image.
@@ -64,6 +68,12 @@ pub struct Image {
     /// Whether the guest runs cloud-init, so that machines get a seed disk.
     #[serde(default)]
     pub cloud_init: bool,
+    /// Virtual CPUs that whoever made it meant its machines to have; none when it does not say.
+    #[serde(default)]
+    pub vcpus: Option<u32>,
+    /// Memory in MiB that whoever made it meant its machines to have; none when it does not say.
+    #[serde(default)]
+    pub memory_mib: Option<u64>,
     /// Bytes on disk.
     pub bytes: u64,
     /// SHA-256 over its files, hexadecimal.
@@ -120,13 +130,16 @@ pub struct Template {
     pub storage: StorageId,
     /// Where its image came from.
     pub source: ImageSource,
-    /// Default virtual CPUs.
+    /// Default virtual CPUs; 0 until its image is ready when nobody said how many.
     pub vcpus: u32,
-    /// Default memory in MiB.
+    /// Default memory in MiB; 0 until its image is ready when nobody said how much.
     pub memory_mib: u64,
     /// Default disk in MiB; 0 for the image's own size.
     #[serde(default)]
     pub disk_mib: u64,
+    /// Firmware that boots the disk of its machines, where the image has no kernel of its own.
+    #[serde(default)]
+    pub firmware: Firmware,
     /// Where it is in its life.
     pub state: TemplateState,
     /// Its image, once ready.

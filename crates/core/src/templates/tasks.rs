@@ -7,6 +7,10 @@ use crate::ids::TemplateId;
 use crate::tasks::{Outcome, Step, StepContext, StepError, Work};
 use serde::{Deserialize, Serialize};
 
+/// What machines get when neither the caller nor the image says anything.
+const DEFAULT_VCPUS: u32 = 1;
+const DEFAULT_MEMORY_MIB: u64 = 512;
+
 /// Makes an image: one long step, which leaves nothing half-made and may run again from its beginning.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Make {
@@ -45,6 +49,12 @@ impl Work for Make {
         let storage = &core.storage(before.storage)?.storage;
         let image = storage.image_make(before.id, &before.source, context.progress).await?;
         let mut template: Template = core.get(self.template.0).await?;
+        if template.vcpus == 0 {
+            template.vcpus = image.vcpus.unwrap_or(DEFAULT_VCPUS);
+        }
+        if template.memory_mib == 0 {
+            template.memory_mib = image.memory_mib.unwrap_or(DEFAULT_MEMORY_MIB);
+        }
         template.image = Some(image);
         template.state = TemplateState::Ready;
         template.task = None;

@@ -1,5 +1,6 @@
 //! What callers may ask about volumes and storages.
 
+use super::alter::{Alter, Deed};
 use super::tasks::{Create, Delete};
 use super::{StoragePlace, Volume, VolumeState};
 use crate::access::{Caller, Idempotency};
@@ -37,6 +38,18 @@ pub(crate) fn check_size(size_mib: u64) -> Result<()> {
             "size_mib",
             format!("a volume has at most {MAX_MIB} MiB, not {size_mib}"),
         ));
+    }
+    Ok(())
+}
+
+fn check_limits(limits: IoLimits) -> Result<()> {
+    // Less than one block in a second stops a disk for good; more than this is beyond what QEMU counts.
+    let most = 1_000_000_000_000_000;
+    if limits.iops.is_some_and(|iops| iops == 0 || iops > most) {
+        return Err(Error::invalid("iops", format!("a limit is 1 to {most} operations each second")));
+    }
+    if limits.bytes.is_some_and(|bytes| !(4096..=most).contains(&bytes)) {
+        return Err(Error::invalid("bytes", format!("a limit is 4096 to {most} bytes each second")));
     }
     Ok(())
 }
@@ -93,6 +106,7 @@ impl Core {
             limits: IoLimits::default(),
             with_machine: false,
             state: VolumeState::Creating,
+            reason: None,
             task: None,
             created_at: self.now(),
         };
@@ -150,37 +164,38 @@ impl Core {
         self.page(ask).await
     }
 
-    /// Gives a volume to a machine that is off; it is there at the next start.
+    /// Gives a volume to a machine: at once while that is off, by the task `volume.attach` while it is on.
     ///
     /// # Errors
-    /// Not found; busy; conflict `attached`, `wrong_state`, or `other_host` when they are not on one host.
-    pub async fn volume_attach(&self, caller: &Caller, key: &str, machine: &str) -> Result<Volume> {
+    /// Not found; busy; no capacity; conflict `attached`, `wrong_state`, or `other_host` when they are not on one host.
+    pub async fn volume_attach(&self, caller: &Caller, key: &str, machine: &str) -> Result<Accepted<Volume>> {
         decided(async || {
-            let mut volume = self.volume_free(caller, key).await?;
+            let volume = self.volume_free(caller, key).await?;
             if let Some(holder) = volume.machine {
                 return Err(Error::conflict("attached", format!("machine {holder} has this volume")).into());
             }
-            let machine = self.machine_off(caller, machine).await?;
+            let machine = self.machine_settled(caller, machine).await?;
             self.on_one_host(&volume, &machine).await?;
             let others = self.volumes_of(&machine).await?;
             if others.len() >= MAX_DISKS {
                 return Err(Error::no_capacity(format!("a machine has at most {MAX_DISKS} volumes")).into());
             }
-            volume.machine = Some(machine.id);
-            volume.position = others.last().map_or(0, |last| last.position + 1);
-            self.volume_changed_off(volume, &machine).await
+            // The first place is for what it boots from, and it has booted already.
+            let first = u32::from(machine.observed.power != Observed::Off);
+            let position = others.last().map_or(first, |last| last.position + 1);
+            self.volume_altered(caller, volume, Some(machine), Deed::Attach { position }).await
         })
         .await
     }
 
-    /// Takes a volume from a machine that is off.
+    /// Takes a volume from its machine: at once while that is off, by the task `volume.detach` while it is on.
     ///
     /// # Errors
     /// Not found; busy; conflict `not_attached`, `in_use` for the volume it boots from, `has_snapshots`, or
     /// `wrong_state`.
-    pub async fn volume_detach(&self, caller: &Caller, key: &str) -> Result<Volume> {
+    pub async fn volume_detach(&self, caller: &Caller, key: &str) -> Result<Accepted<Volume>> {
         decided(async || {
-            let mut volume = self.volume_free(caller, key).await?;
+            let volume = self.volume_free(caller, key).await?;
             let Some(holder) = volume.machine else {
                 return Err(Error::conflict("not_attached", "no machine has this volume").into());
             };
@@ -188,40 +203,95 @@ impl Core {
                 let text = "this volume came with its machine and goes with it";
                 return Err(Error::conflict("in_use", text).into());
             }
-            let machine = self.machine_off(caller, &holder.to_string()).await?;
+            let machine = self.machine_settled(caller, &holder.to_string()).await?;
+            if volume.position == 0 && machine.observed.power != Observed::Off {
+                let text = format!("machine {} runs from this volume", machine.name);
+                return Err(Error::conflict("in_use", text).hint("stop it first").into());
+            }
             in_no_snapshot(&volume, &self.snapshots_of(&machine).await?)?;
-            volume.machine = None;
-            self.volume_changed_off(volume, &machine).await
+            self.volume_altered(caller, volume, Some(machine), Deed::Detach).await
         })
         .await
     }
 
-    /// Grows a volume whose machine, if any, is off.
+    /// Grows a volume by the task `volume.grow`, whether its machine, if any, is on or off.
     ///
     /// # Errors
-    /// Not found; busy; invalid when it would shrink; conflict `wrong_state`, `other_host`.
-    pub async fn volume_grow(&self, caller: &Caller, key: &str, size_mib: u64) -> Result<Volume> {
+    /// Not found; busy; invalid when it would shrink; conflict `wrong_state`.
+    pub async fn volume_grow(&self, caller: &Caller, key: &str, size_mib: u64) -> Result<Accepted<Volume>> {
         check_size(size_mib)?;
-        let volume = self.volume_free(caller, key).await?;
-        if size_mib < volume.size_mib {
-            let text = format!("the volume has {} MiB; it can only grow", volume.size_mib);
-            return Err(Error::invalid("size_mib", text));
-        }
-        if let Some(holder) = volume.machine {
-            self.machine_off(caller, &holder.to_string()).await?;
-        }
-        // The file first: a record never promises more than there is, and growing twice is growing once.
-        let local = self.storage_here(volume.storage, &format!("volume {}", volume.name)).await?;
-        local.storage.volume_grow(volume.id, size_mib).await?;
         decided(async || {
-            let mut volume = self.volume_free(caller, key).await?;
-            volume.size_mib = volume.size_mib.max(size_mib);
-            let mut changes = self.changes();
-            changes.update(&volume)?;
-            volume.rev = self.commit(changes).await?.stamps[0].rev;
-            Ok(volume)
+            let volume = self.volume_free(caller, key).await?;
+            if size_mib < volume.size_mib {
+                let text = format!("the volume has {} MiB; it can only grow", volume.size_mib);
+                return Err(Error::invalid("size_mib", text).into());
+            }
+            if size_mib == volume.size_mib {
+                return Ok(Accepted { record: volume, task: None });
+            }
+            let machine = self.machine_with(caller, &volume).await?;
+            self.volume_altered(caller, volume, machine, Deed::Grow { size_mib }).await
         })
         .await
+    }
+
+    /// Sets how much a volume may do each second: at once while no machine runs with it, else by the task
+    /// `volume.limit`.
+    ///
+    /// # Errors
+    /// Not found; busy; invalid; conflict `wrong_state`.
+    pub async fn volume_limit(
+        &self,
+        caller: &Caller,
+        key: &str,
+        limits: IoLimits,
+    ) -> Result<Accepted<Volume>> {
+        check_limits(limits)?;
+        decided(async || {
+            let volume = self.volume_free(caller, key).await?;
+            let machine = self.machine_with(caller, &volume).await?;
+            self.volume_altered(caller, volume, machine, Deed::Limit { limits }).await
+        })
+        .await
+    }
+
+    /// The machine that has a volume, if any; no task holds it.
+    async fn machine_with(&self, caller: &Caller, volume: &Volume) -> Result<Option<Machine>> {
+        match volume.machine {
+            Some(holder) => Ok(Some(self.machine_settled(caller, &holder.to_string()).await?)),
+            None => Ok(None),
+        }
+    }
+
+    /// Does it at once when records alone change, else by a task that holds volume and machine.
+    async fn volume_altered(
+        &self,
+        caller: &Caller,
+        mut volume: Volume,
+        machine: Option<Machine>,
+        deed: Deed,
+    ) -> Result<Accepted<Volume>, Attempt> {
+        let mut changes = self.changes();
+        let running = machine.as_ref().is_some_and(|machine| machine.observed.power != Observed::Off);
+        let work = Alter::new(volume.id, machine.as_ref().map(|machine| machine.id), deed);
+        if !running && !matches!(deed, Deed::Grow { .. }) {
+            // The machine cannot have been started meanwhile.
+            machine.iter().for_each(|machine| changes.unchanged(machine));
+            volume = work.then(&volume);
+            changes.update(&volume)?;
+            volume.rev = self.commit(changes).await?.stamps[0].rev;
+            return Ok(Accepted { record: volume, task: None });
+        }
+        let task = self.volume_task(caller, &volume, deed.task_kind(), &work).await?;
+        volume.task = Some(task.id);
+        changes.update(&volume)?;
+        changes.insert(&task)?;
+        if let Some(mut machine) = machine {
+            machine.hold(task.id)?;
+            machine.updated_at = task.created_at;
+            changes.update(&machine)?;
+        }
+        Ok(self.hand_over(changes, volume, task).await?)
     }
 
     /// Removes a volume that no machine has, by the task `volume.delete`.
@@ -255,21 +325,19 @@ impl Core {
         Ok(volume)
     }
 
-    async fn machine_off(&self, caller: &Caller, key: &str) -> Result<Machine> {
+    /// A machine that is on or off and that no task holds.
+    async fn machine_settled(&self, caller: &Caller, key: &str) -> Result<Machine> {
         let machine = self.machine_get(caller, key).await?;
         if let Some(holder) = machine.task {
             return Err(Error::busy(format_args!("machine {}", machine.name), holder));
         }
-        if machine.life != Life::Present || machine.observed.power != Observed::Off {
-            let state = if machine.life == Life::Present {
-                machine.observed.power.word()
-            } else {
-                machine.life.word()
-            };
-            let text = format!("machine {} is {state}; its disks change only while it is off", machine.name);
-            return Err(Error::conflict("wrong_state", text).hint("stop it first"));
-        }
-        Ok(machine)
+        let state = match (machine.life, machine.observed.power) {
+            (Life::Present, Observed::Unknown) => Observed::Unknown.word(),
+            (Life::Present, _) => return Ok(machine),
+            (life, _) => life.word(),
+        };
+        let text = format!("machine {} is {state}; its disks cannot change now", machine.name);
+        Err(Error::conflict("wrong_state", text))
     }
 
     /// A storage belongs to one host, so its volumes are of use to machines there only.
@@ -286,15 +354,6 @@ impl Core {
         let storages: Vec<StoragePlace> = self.all(Filter::eq("host", machine.host.0)).await?;
         let name = storages.first().map_or_else(String::new, |place| place.name.clone());
         Err(Error::conflict("other_host", text).hint(format!("make one with `--storage {name}`")))
-    }
-
-    /// Commits the volume if the machine has not changed: it cannot have been started meanwhile.
-    async fn volume_changed_off(&self, mut volume: Volume, machine: &Machine) -> Result<Volume, Attempt> {
-        let mut changes = self.changes();
-        changes.unchanged(machine);
-        changes.update(&volume)?;
-        volume.rev = self.commit(changes).await?.stamps[0].rev;
-        Ok(volume)
     }
 
     /// All storages, each with how full it is when this process can tell.

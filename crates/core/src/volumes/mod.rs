@@ -1,8 +1,9 @@
 //! Volumes (virtual disks) and the storages they live in.
 //!
 //! A volume is made and removed by tasks. A machine's first volume comes and goes with it; others are made on their
-//! own, attached while the machine is off, and stay when it goes.
+//! own, come and leave while the machine is off or on, and stay when it goes.
 
+pub(crate) mod alter;
 mod commands;
 mod model;
 pub(crate) mod tasks;

@@ -65,6 +65,9 @@ pub struct Volume {
     pub with_machine: bool,
     /// Where it is in its life.
     pub state: VolumeState,
+    /// Why it is not as it should be.
+    #[serde(default)]
+    pub reason: Option<String>,
     /// The task that holds it.
     #[serde(default)]
     pub task: Option<TaskId>,

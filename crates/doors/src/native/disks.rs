@@ -3,12 +3,13 @@
 use super::render;
 use super::types::{
     Accepted, Page, PageAsk, Storage, Template, TemplateCreate, TemplatesAsk, Volume, VolumeAttach,
-    VolumeCreate, VolumeGrow, VolumesAsk,
+    VolumeCreate, VolumeGrow, VolumeLimits, VolumesAsk,
 };
 use super::wire::{Answer, By, Column, ListQuery, ListSpec, Parameters, Pick, Posted, accepted};
 use crate::state::DoorState;
 use axum::Json;
 use axum::extract::{Path, State};
+use hostler_core::ports::IoLimits;
 use hostler_core::query::Filter;
 use hostler_core::templates::TemplateAsk;
 use hostler_core::volumes::VolumeAsk;
@@ -25,12 +26,9 @@ pub(super) fn routes() -> OpenApiRouter<DoorState> {
         .routes(routes!(volume_show, volume_delete))
         .routes(routes!(volume_attach))
         .routes(routes!(volume_detach))
+        .routes(routes!(volume_grow))
+        .routes(routes!(volume_limit))
         .routes(routes!(storage_list))
-}
-
-/// Growing a volume changes its file before it answers.
-pub(super) fn slow_routes() -> OpenApiRouter<DoorState> {
-    OpenApiRouter::new().routes(routes!(volume_grow))
 }
 
 const TEMPLATES: ListSpec = ListSpec {
@@ -71,11 +69,12 @@ async fn template_create(
 ) -> Answer {
     let ask = TemplateAsk {
         name: value.name,
-        source: value.source.into(),
+        source: render::source(value.source)?,
         description: value.description,
         vcpus: value.vcpus,
         memory_mib: value.memory_mib,
         disk_mib: value.disk_mib,
+        firmware: value.firmware.into(),
         storage: value.storage,
     };
     let replayed = match &idempotency {
@@ -87,9 +86,9 @@ async fn template_create(
 }
 
 /// On the wire the parts of a source are one level down.
-fn in_source(mut error: Error) -> Error {
+pub(super) fn in_source(mut error: Error) -> Error {
     if let ErrorKind::Invalid { field } = &mut error.kind
-        && ["recipe", "path"].contains(&field.as_str())
+        && ["recipe", "path", "url"].contains(&field.as_str())
     {
         field.insert_str(0, "source/");
     }
@@ -207,50 +206,86 @@ async fn volume_delete(State(state): State<DoorState>, By(caller): By, Path(volu
     Ok(accepted(Volume::from(done.record), done.task.as_ref(), false))
 }
 
-/// Give a volume to a machine that is off
+/// Give a volume to a machine
+///
+/// At once while the machine is off; by a task while it is on.
 #[utoipa::path(
     post, path = "/volumes/{volume}/attach", tag = "volumes", request_body = VolumeAttach,
     params(("volume" = String, Path, description = "Id or number")),
-    responses((status = 200, body = Volume))
+    responses(
+        (status = 202, body = Accepted<Volume>),
+        (status = 200, body = Accepted<Volume>, description = "Done at once")
+    )
 )]
 async fn volume_attach(
     State(state): State<DoorState>,
     By(caller): By,
     Path(volume): Path<String>,
     Posted { value, .. }: Posted<VolumeAttach>,
-) -> Answer<Json<Volume>> {
-    Ok(Json(state.core().volume_attach(&caller, &volume, &value.machine).await?.into()))
+) -> Answer {
+    let done = state.core().volume_attach(&caller, &volume, &value.machine).await?;
+    Ok(accepted(Volume::from(done.record), done.task.as_ref(), false))
 }
 
-/// Take a volume from a machine that is off
+/// Take a volume from its machine
+///
+/// At once while the machine is off; by a task while it is on, which waits for the guest to let go of the disk.
 #[utoipa::path(
     post, path = "/volumes/{volume}/detach", tag = "volumes",
     params(("volume" = String, Path, description = "Id or number")),
-    responses((status = 200, body = Volume))
+    responses(
+        (status = 202, body = Accepted<Volume>),
+        (status = 200, body = Accepted<Volume>, description = "Done at once")
+    )
 )]
-async fn volume_detach(
-    State(state): State<DoorState>,
-    By(caller): By,
-    Path(volume): Path<String>,
-) -> Answer<Json<Volume>> {
-    Ok(Json(state.core().volume_detach(&caller, &volume).await?.into()))
+async fn volume_detach(State(state): State<DoorState>, By(caller): By, Path(volume): Path<String>) -> Answer {
+    let done = state.core().volume_detach(&caller, &volume).await?;
+    Ok(accepted(Volume::from(done.record), done.task.as_ref(), false))
 }
 
 /// Grow a volume
 ///
-/// The machine that has it must be off.
+/// The machine that has it may be on; its guest sees the new size at once.
 #[utoipa::path(
     post, path = "/volumes/{volume}/grow", tag = "volumes", request_body = VolumeGrow,
     params(("volume" = String, Path, description = "Id or number")),
-    responses((status = 200, body = Volume))
+    responses(
+        (status = 202, body = Accepted<Volume>),
+        (status = 200, body = Accepted<Volume>, description = "Done at once")
+    )
 )]
 async fn volume_grow(
     State(state): State<DoorState>,
     By(caller): By,
     Path(volume): Path<String>,
     Posted { value, .. }: Posted<VolumeGrow>,
-) -> Answer<Json<Volume>> {
-    Ok(Json(state.core().volume_grow(&caller, &volume, value.size_mib).await?.into()))
+) -> Answer {
+    let done = state.core().volume_grow(&caller, &volume, value.size_mib).await?;
+    Ok(accepted(Volume::from(done.record), done.task.as_ref(), false))
+}
+
+/// Limit what a volume may do each second
+///
+/// Replaces both limits.
+#[utoipa::path(
+    post, path = "/volumes/{volume}/limit", tag = "volumes", request_body = VolumeLimits,
+    params(("volume" = String, Path, description = "Id or number")),
+    responses(
+        (status = 202, body = Accepted<Volume>),
+        (status = 200, body = Accepted<Volume>, description = "Done at once")
+    )
+)]
+async fn volume_limit(
+    State(state): State<DoorState>,
+    By(caller): By,
+    Path(volume): Path<String>,
+    Posted { value, .. }: Posted<VolumeLimits>,
+) -> Answer {
+    let done = state
+        .core()
+        .volume_limit(&caller, &volume, IoLimits { iops: value.iops, bytes: value.bytes })
+        .await?;
+    Ok(accepted(Volume::from(done.record), done.task.as_ref(), false))
 }
 
 /// List storages

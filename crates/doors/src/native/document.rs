@@ -25,6 +25,7 @@ use utoipa_axum::router::OpenApiRouter;
     tags(
         (name = "machines", description = "Computers we manage"),
         (name = "templates", description = "What machines are made from"),
+        (name = "media", description = "ISO images that can be inserted into machines"),
         (name = "volumes", description = "Virtual disks, and the storages they lie in"),
         (name = "snapshots", description = "States of machines that can be gone back to"),
         (name = "networks", description = "Networks and their addresses"),

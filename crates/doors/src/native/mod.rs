@@ -14,6 +14,7 @@ mod disks;
 mod document;
 mod events;
 mod machines;
+mod media;
 mod places;
 mod render;
 mod snapshots;
@@ -58,6 +59,7 @@ fn routes() -> OpenApiRouter<DoorState> {
         .merge(machines::routes())
         .merge(disks::routes())
         .merge(snapshots::routes())
+        .merge(media::routes())
         .merge(places::routes())
         .merge(tasks::routes())
         .merge(access::routes())
@@ -65,7 +67,6 @@ fn routes() -> OpenApiRouter<DoorState> {
     document::begin()
         .merge(quick.layer(from_fn(in_time)))
         .merge(machines::slow_routes())
-        .merge(disks::slow_routes())
         .merge(tasks::slow_routes())
         .merge(system::slow_routes())
         .merge(events::routes())

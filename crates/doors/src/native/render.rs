@@ -2,13 +2,16 @@
 
 use super::types::{
     Accelerator, Account, Address, Cluster, Event, Finding, Host, HostFacts, Image, ImageSource, InboundRule,
-    Network, Range, Snapshot, SnapshotVolume, Source, Storage, Subnet, Task, Template, Token, Uplink, Volume,
+    Medium, Network, Range, RepairDone, RepairOutcome, Snapshot, SnapshotVolume, Source, SourceFormat,
+    Storage, Subnet, Task, Template, Token, Uplink, Volume, VolumeLimits,
 };
 use hostler_core::Core;
 use hostler_core::access::{self, Caller};
 use hostler_core::ports::{self, StorageFacts};
 use hostler_core::time::Timestamp;
-use hostler_core::{doctor, events, hosts, networks, snapshots, tasks, templates, volumes};
+use hostler_core::{
+    Error, Result, doctor, events, hosts, media, networks, snapshots, tasks, templates, volumes,
+};
 
 /// A point in time, when there is one.
 pub(super) fn time(at: Option<Timestamp>) -> Option<String> {
@@ -55,8 +58,10 @@ impl From<volumes::Volume> for Volume {
             template: volume.template.map(|id| id.0),
             machine: volume.machine.map(|id| id.0),
             position: volume.position,
+            limits: VolumeLimits { iops: volume.limits.iops, bytes: volume.limits.bytes },
             with_machine: volume.with_machine,
             state: volume.state.into(),
+            reason: volume.reason,
             task: volume.task.map(|id| id.0),
             created_at: volume.created_at.to_string(),
         }
@@ -101,6 +106,7 @@ pub(super) fn template(caller: &Caller, template: templates::Template) -> Templa
         vcpus: template.vcpus,
         memory_mib: template.memory_mib,
         disk_mib: template.disk_mib,
+        firmware: template.firmware.into(),
         state: template.state.into(),
         image: template.image.map(Image::from),
         reason: template.reason,
@@ -126,21 +132,61 @@ impl From<ports::ImageSource> for ImageSource {
     fn from(source: ports::ImageSource) -> Self {
         match source {
             ports::ImageSource::Recipe { recipe, mirror } => Self::Recipe { recipe, mirror },
-            ports::ImageSource::File { path, format, max_mib } => {
-                Self::File { path: path.to_string_lossy().into_owned(), format: format.into(), max_mib }
-            }
+            ports::ImageSource::File { path, format, checksum, max_mib } => Self::File {
+                path: path.to_string_lossy().into_owned(),
+                format: format.map(SourceFormat::from),
+                checksum: checksum.map(String::from),
+                max_mib,
+            },
+            ports::ImageSource::Url { url, format, checksum, max_mib } => Self::Url {
+                url,
+                format: format.map(SourceFormat::from),
+                checksum: checksum.map(String::from),
+                max_mib,
+            },
         }
     }
 }
 
-impl From<ImageSource> for ports::ImageSource {
-    fn from(source: ImageSource) -> Self {
-        match source {
-            ImageSource::Recipe { recipe, mirror } => Self::Recipe { recipe, mirror },
-            ImageSource::File { path, format, max_mib } => {
-                Self::File { path: path.into(), format: format.into(), max_mib }
-            }
-        }
+/// Where something comes from, in core's words.
+pub(super) fn source(source: ImageSource) -> Result<ports::ImageSource> {
+    let parsed = |text: Option<String>| {
+        let checksum = text.map(|text| text.parse::<templates::Checksum>()).transpose();
+        checksum.map_err(|why| Error::invalid("source/checksum", why))
+    };
+    Ok(match source {
+        ImageSource::Recipe { recipe, mirror } => ports::ImageSource::Recipe { recipe, mirror },
+        ImageSource::File { path, format, checksum, max_mib } => ports::ImageSource::File {
+            path: path.into(),
+            format: format.map(templates::SourceFormat::from),
+            checksum: parsed(checksum)?,
+            max_mib,
+        },
+        ImageSource::Url { url, format, checksum, max_mib } => ports::ImageSource::Url {
+            url,
+            format: format.map(templates::SourceFormat::from),
+            checksum: parsed(checksum)?,
+            max_mib,
+        },
+    })
+}
+
+/// A medium as this caller may see it.
+pub(super) fn medium(caller: &Caller, medium: media::Medium) -> Medium {
+    Medium {
+        id: medium.id.0,
+        number: medium.number,
+        name: medium.name,
+        description: medium.description,
+        owner: medium.owner.0,
+        storage: medium.storage.0,
+        source: caller.is_administrator().then(|| medium.source.into()),
+        bytes: medium.bytes,
+        digest: medium.digest,
+        state: medium.state.into(),
+        reason: medium.reason,
+        task: medium.task.map(|id| id.0),
+        created_at: medium.created_at.to_string(),
     }
 }
 
@@ -332,8 +378,21 @@ impl From<doctor::Finding> for Finding {
             text: finding.text,
             cause: finding.cause,
             hint: finding.hint,
+            repair: finding.repair.map(|repair| repair.to_string()),
         }
     }
+}
+
+/// What came of a repair; `task` is the one that was ordered.
+pub(super) fn repaired(repaired: doctor::Repaired, task: Option<Task>) -> RepairDone {
+    let (outcome, error) = match repaired.outcome {
+        doctor::Outcome::Proposed => (RepairOutcome::Proposed, None),
+        doctor::Outcome::Done => (RepairOutcome::Done, None),
+        doctor::Outcome::Ordered(_) => (RepairOutcome::Ordered, None),
+        doctor::Outcome::Refused(why) => (RepairOutcome::Refused, Some(why)),
+    };
+    let repair = repaired.repair.to_string();
+    RepairDone { finding: repaired.finding.into(), repair, outcome, task, error }
 }
 
 impl From<&events::Event> for Event {

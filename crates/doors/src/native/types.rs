@@ -12,6 +12,7 @@ mod access;
 mod disks;
 mod lists;
 mod machines;
+mod media;
 mod networks;
 mod places;
 mod snapshots;
@@ -21,22 +22,24 @@ mod words;
 pub use access::{Account, Token, TokenCreate, TokenCreated};
 pub use disks::{
     Image, ImageSource, Storage, Template, TemplateCreate, Volume, VolumeAttach, VolumeCreate, VolumeGrow,
+    VolumeLimits,
 };
 pub use lists::{
     AddressesAsk, EventsAsk, MachinesAsk, NamedAsk, PageAsk, SnapshotsAsk, TasksAsk, TemplatesAsk, TokensAsk,
     VolumesAsk,
 };
 pub use machines::{
-    Endpoint, GuestFacts, Machine, MachineCreate, MachineEdit, Nic, Observation, PowerChange, Run, RunOutput,
-    TemplateRef,
+    Endpoint, GuestFacts, Machine, MachineCreate, MachineEdit, MachineResize, MediumChange, Nic, NicAttach,
+    Observation, PowerChange, Run, RunOutput, TemplateRef, UserData,
 };
+pub use media::{MediaAsk, Medium, MediumCreate};
 pub use networks::{Inbound, InboundRule, Network, NetworkCreate, Source, Subnet, Uplink};
 pub use places::{Accelerator, Address, AddressReserve, Cluster, Host, HostFacts, Range};
 pub use snapshots::{Snapshot, SnapshotCreate, SnapshotRevert, SnapshotVolume};
-pub use tasks::{Doctor, Event, Finding, Info, Task};
+pub use tasks::{Doctor, Event, Finding, Info, RepairAsk, RepairDone, RepairOutcome, Repairs, Task};
 pub use words::{
-    ImageFormat, Level, Life, NetworkKind, Observed, Power, Protocol, Role, SnapshotState, TaskState,
-    TemplateState, VolumeState,
+    Firmware, ImageFormat, Level, Life, MediumState, NetworkKind, Observed, Power, Protocol, Role,
+    SnapshotState, SourceFormat, TaskState, TemplateState, VolumeState,
 };
 
 use serde::{Deserialize, Serialize};

@@ -3,7 +3,7 @@
 use super::sources::Sources;
 use crate::durable::io_failed;
 use crate::micro::failed;
-use crate::spawn::{bare_command, end_with_us, resolve_binary};
+use crate::spawn::{end_with_us, resolve_binary, unconfined};
 use hostler_core::ports::{DriverError, DriverErrorKind, Progress};
 use rustix::process::{Pid, Signal};
 use std::collections::VecDeque;
@@ -41,9 +41,10 @@ const PACKAGES: [&str; 18] = [
     "udev",
 ];
 /// Texts that nobody reads in a guest; licences stay.
-const LEFT_OUT: [&str; 4] = [
+const LEFT_OUT: [&str; 5] = [
     "path-exclude=/usr/share/man/*",
     "path-exclude=/usr/share/locale/*",
+    "path-include=/usr/share/locale/locale.alias",
     "path-exclude=/usr/share/doc/*",
     "path-include=/usr/share/doc/*/copyright",
 ];
@@ -99,12 +100,12 @@ impl Bootstrap<'_> {
         prepared.map_err(|error| failed(self.work, &error))?;
         let mut command = if root {
             // Alone in its room: whoever it starts ends when it does.
-            let mut command = bare_command(Path::new("unshare"));
+            let mut command = unconfined(Path::new("unshare"));
             command.args(["--pid", "--fork", "--kill-child=KILL", "mmdebstrap"]);
             command.env("TMPDIR", self.work);
             command
         } else {
-            bare_command(Path::new("mmdebstrap"))
+            unconfined(Path::new("mmdebstrap"))
         };
         command.args(self.arguments(root, sources, &setup, &cache)?);
         command.env("HOME", "/nonexistent").current_dir("/");

@@ -42,7 +42,8 @@ ssh_deletekeys: false
 ssh_genkeytypes: []
 growpart: {mode: "off"}
 resize_rootfs: false
-apt_preserve_sources_list: true
+apt: {preserve_sources_list: true}
+locale: false
 END
 
 # A key of its own for a machine that nobody has given an identity.
@@ -76,7 +77,7 @@ printf '[Journal]\nStorage=volatile\nRuntimeMaxUse=32M\n' >/etc/systemd/journald
 
 # What nobody waits for in a guest, and what would work behind its owner's back.
 for unit in apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service \
-    fstrim.timer systemd-pstore.service cloud-init-hotplugd.socket systemd-network-generator.service; do
+    fstrim.timer systemd-pstore.service cloud-init-hotplugd.socket systemd-network-generator.service systemd-binfmt.service; do
     ln -sf /dev/null "/etc/systemd/system/$unit"
 done
 # The kernel that boots lies in the template; a newer one on this disk would only take its modules away.

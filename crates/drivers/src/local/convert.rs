@@ -1,11 +1,12 @@
 //! `qemu-img` as a child: told the format, held within limits, with nothing of ours in its environment.
 
 use crate::durable::io_failed;
-use crate::spawn::{Limits, bare_command, confine};
+use crate::spawn::{Confinement, Limits, Reach, confined};
 use hostler_core::ports::{DriverError, DriverErrorKind, Progress};
-use hostler_core::templates::ImageFormat;
+use hostler_core::templates::SourceFormat;
 use std::ffi::OsStr;
 use std::fs::File;
+use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::process::Stdio;
 use tokio::io::{AsyncRead, AsyncReadExt};
@@ -21,22 +22,47 @@ const WORDS: u64 = 4096;
 pub(super) async fn convert(
     qemu_img: &Path,
     source: File,
-    format: ImageFormat,
+    format: SourceFormat,
     to: &Path,
     max_mib: u64,
     progress: &Progress,
 ) -> Result<(), DriverError> {
     progress.report(0.0, "converting the image");
-    let arguments = ["convert", "-p", "-f", format.word(), "-O", "qcow2", "/proc/self/fd/0"].map(OsStr::new);
+    let Some(word) = qemu_word(format) else {
+        return Err(DriverError::refused("an archive is no disk"));
+    };
+    let arguments = ["convert", "-p", "-f", word, "-O", "qcow2", "/proc/self/fd/0"].map(OsStr::new);
     let arguments: Vec<&OsStr> = arguments.into_iter().chain([to.as_os_str()]).collect();
     // Tables add less than an eighth, whatever the cluster size.
     let file_bytes =
         max_mib.saturating_mul(MIB).saturating_add(max_mib.saturating_mul(MIB / 8)).saturating_add(GIB);
-    let limits = Limits { file_bytes, memory_bytes: MEMORY, cpu_s: 4 * 3600 };
-    run(qemu_img, &arguments, Stdio::from(source), limits, |percent| {
+    let limits = Limits {
+        file_bytes: Some(file_bytes),
+        memory_bytes: Some(MEMORY),
+        cpu_s: Some(4 * 3600),
+        files: None,
+    };
+    // By the descriptor: whatever its name stands for by now, the child reaches the file that was looked at.
+    let readable = vec![format!("/proc/self/fd/{}", source.as_raw_fd()).into()];
+    let reach = Reach { readable, writable: to.parent().map(Path::to_owned).into_iter().collect() };
+    let kept = source.try_clone().map_err(|error| io_failed("cannot open the image", &error))?;
+    let child = Child { stdin: Stdio::from(source), limits, reach, kept: Some(kept) };
+    run(qemu_img, &arguments, child, |percent| {
         progress.report(0.9 * percent / 100.0, "converting the image");
     })
     .await
+}
+
+/// What `qemu-img -f` calls a format.
+fn qemu_word(format: SourceFormat) -> Option<&'static str> {
+    match format {
+        SourceFormat::Raw => Some("raw"),
+        SourceFormat::Qcow2 => Some("qcow2"),
+        SourceFormat::Vmdk => Some("vmdk"),
+        SourceFormat::Vhdx => Some("vhdx"),
+        SourceFormat::Vhd => Some("vpc"),
+        SourceFormat::Ova => None,
+    }
 }
 
 /// Changes the virtual size of a volume of ours.
@@ -44,21 +70,42 @@ pub(super) async fn resize(qemu_img: &Path, volume: &Path, bytes: u64) -> Result
     let size = bytes.to_string();
     let arguments =
         [OsStr::new("resize"), OsStr::new("-f"), OsStr::new("qcow2"), volume.as_os_str(), OsStr::new(&size)];
-    let limits = Limits { file_bytes: u64::MAX, memory_bytes: MEMORY, cpu_s: 600 };
-    run(qemu_img, &arguments, Stdio::null(), limits, |_| {}).await
+    let limits = Limits { memory_bytes: Some(MEMORY), cpu_s: Some(600), ..Limits::default() };
+    run(qemu_img, &arguments, Child::on(volume, limits), |_| {}).await
+}
+
+/// What the child is given besides its arguments.
+pub(super) struct Child {
+    stdin: Stdio,
+    limits: Limits,
+    reach: Reach,
+    /// Keeps a descriptor open that the reach names.
+    kept: Option<File>,
+}
+
+impl Child {
+    /// One that works on a volume of ours, and may read the images that volumes stand on.
+    pub(super) fn on(volume: &Path, limits: Limits) -> Self {
+        let root = volume.parent().and_then(Path::parent);
+        let images = root.map(|root| root.join("images")).filter(|images| images.is_dir());
+        let reach = Reach { readable: images.into_iter().collect(), writable: vec![volume.to_owned()] };
+        Self { stdin: Stdio::null(), limits, reach, kept: None }
+    }
 }
 
 /// Runs it to its end; killed when the caller gives up.
 pub(super) async fn run(
     qemu_img: &Path,
     arguments: &[&OsStr],
-    stdin: Stdio,
-    limits: Limits,
+    child: Child,
     report: impl FnMut(f64) + Send,
 ) -> Result<(), DriverError> {
-    let mut command = bare_command(qemu_img);
+    let Child { stdin, limits, reach, kept } = child;
+    let confinement = Confinement { limits, reach: Some(reach), ..Confinement::default() };
+    let mut command =
+        confined(qemu_img, confinement).map_err(|error| io_failed("cannot confine qemu-img", &error))?;
+    drop(kept);
     command.args(arguments).current_dir("/").stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
-    confine(&mut command, limits);
     let mut child = tokio::process::Command::from(command)
         .kill_on_drop(true)
         .spawn()
@@ -120,6 +167,33 @@ mod tests {
         assert_eq!(last_percent("    (0.00/100%)\r    (12.50/100%)\r"), Some(12.5));
         assert_eq!(last_percent("    (12.5"), None);
         assert_eq!(last_percent("(nan/100%)"), None);
+    }
+
+    /// The second fence: an image that got past the inspector still reads nothing of the host's.
+    #[tokio::test]
+    async fn the_child_reaches_no_other_file() {
+        let Some(qemu_img) = crate::local::test_world::qemu_img() else { return };
+        if let Some(why) = crate::spawn::landlock_problem() {
+            eprintln!("SKIPPED: nothing fences children in: {why}");
+            return;
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let (inside, outside) = (directory.path().join("inside"), directory.path().join("outside"));
+        std::fs::create_dir(&inside).unwrap();
+        std::fs::write(&outside, vec![7; 1 << 20]).unwrap();
+        let evil = directory.path().join("evil.qcow2");
+        let backing = crate::local::overlay::Backing {
+            path: outside.to_str().unwrap().into(),
+            format: hostler_core::templates::ImageFormat::Raw,
+        };
+        let progress = Progress::ignored();
+        for (backing, good) in [(Some(&backing), false), (None, true)] {
+            std::fs::write(&evil, crate::local::overlay::empty_image(1 << 20, backing).unwrap()).unwrap();
+            let source = File::open(&evil).unwrap();
+            let to = inside.join("disk.qcow2");
+            let done = convert(&qemu_img, source, SourceFormat::Qcow2, &to, 1, &progress).await;
+            assert_eq!(done.is_ok(), good, "{done:?}");
+        }
     }
 
     #[test]

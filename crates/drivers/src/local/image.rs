@@ -1,18 +1,22 @@
 //! Making the image of a template: inspected, converted or built beside its place, then moved there in one step.
 
+use super::given::rest_of;
+use super::sparse::Waiting;
+use super::unpack::{self, Disk, Given};
 use super::{LocalStorage, convert, inspect};
 use crate::durable::{
     absent_is_fine, blocking, io_failed, make_private_directory, sync_directory, sync_parent, write_durably,
 };
 use crate::layout::MAKING;
 use crate::{debian, micro};
+use hostler_core::fail::fail_point;
 use hostler_core::ids::TemplateId;
-use hostler_core::ports::{DriverError, ImageSource, Progress, Storage};
-use hostler_core::templates::{Image, ImageDisk, ImageFormat};
+use hostler_core::ports::{DriverError, DriverErrorKind, ImageSource, Progress, Storage};
+use hostler_core::templates::{Image, ImageDisk, ImageFormat, SourceFormat};
 use sha2::{Digest, Sha256};
 use std::fs::{File, Permissions};
 use std::io::{self, Read};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// What the files of an image are; written last.
@@ -29,25 +33,34 @@ impl LocalStorage {
         source: &ImageSource,
         progress: &Progress,
     ) -> Result<Image, DriverError> {
-        let _making = self.making.lock().await;
         let place = self.layout.image(template);
         let finished = place.clone();
         if let Some(image) = blocking(move || described(&finished)).await? {
             return Ok(image);
         }
-        let unfinished = Unfinished::make(self.layout.images().join(format!("{MAKING}{template}"))).await?;
+        let images = self.layout.images();
+        let (given, progress) = match source {
+            ImageSource::Recipe { .. } => (None, progress.clone()),
+            // Before the lock, because a server may take its time.
+            outside => {
+                (Some(self.given(outside, &images, template.0, progress).await?), rest_of(progress, outside))
+            }
+        };
+        let progress = &progress;
+        let _making = self.making.lock().await;
+        let unfinished = Unfinished::make(images.join(format!("{MAKING}{template}"))).await?;
         let directory = unfinished.path.clone();
-        let image = match source {
-            ImageSource::Recipe { recipe, mirror } => {
+        let image = match (source, given) {
+            (ImageSource::Recipe { recipe, mirror }, _) => {
                 self.build(recipe, mirror.as_deref(), &directory, progress).await?
             }
-            ImageSource::File { path, format, max_mib } => {
-                self.import(path, *format, *max_mib, &directory, progress).await?
-            }
+            (_, Some((file, given))) => self.import(file, given, &directory, progress).await?,
+            (_, None) => return Err(DriverError::internal("nothing was given")),
         };
         progress.report(0.95, "making it durable");
         let image = blocking(move || settle(&directory, &place, image)).await?;
         unfinished.became_whole();
+        self.forget_fetched(&images, template.0).await;
         progress.report(1.0, "done");
         Ok(image)
     }
@@ -98,52 +111,70 @@ impl LocalStorage {
         image
     }
 
-    /// Looks at the file, converts it through a descriptor (so that what was looked at is what is read), and looks at
-    /// what came out, and once more at what went in: its owner may have changed it meanwhile.
+    /// Finds the disk in what was given, looks at it, converts it through a descriptor (so that what was looked at is
+    /// what is read), and looks at what came out, and once more at what went in: its owner may have changed it meanwhile.
     async fn import(
         &self,
-        path: &Path,
-        format: ImageFormat,
-        max_mib: u64,
+        file: File,
+        given: Given,
         directory: &Path,
         progress: &Progress,
     ) -> Result<Image, DriverError> {
-        if !path.is_absolute() {
-            return Err(DriverError::refused(format!("{} is not an absolute path", path.display())));
-        }
-        let path = path.to_owned();
-        let source = blocking(move || {
-            let mut file = inspect::open_regular(&path)?;
-            inspect::inspect(&mut file, format, max_mib)?;
-            Ok(file)
+        let (max_mib, waiting) = (given.max_mib, Waiting::default());
+        let (place, stopped) = (directory.to_owned(), waiting.stopped());
+        progress.report(0.0, "looking at the image");
+        let disk = blocking(move || {
+            let mut disk = unpack::disk(file, &given, &place, &stopped)?;
+            inspect::inspect(&mut disk.file, disk.format, max_mib)?;
+            enough_space(&disk.file, &place)?;
+            Ok(disk)
         })
         .await?;
-        let read = source.try_clone().map_err(|error| io_failed("cannot open the image", &error))?;
-        let disk = directory.join(DISK);
-        convert::convert(&self.qemu_img, read, format, &disk, max_mib, progress).await?;
+        let read = disk.file.try_clone().map_err(|error| io_failed("cannot open the image", &error))?;
+        let made = directory.join(DISK);
+        convert::convert(&self.qemu_img, read, disk.format, &made, max_mib, progress).await?;
+        let place = directory.to_owned();
         blocking(move || {
-            let mut source = source;
-            inspect::inspect(&mut source, format, max_mib)?;
-            let made = inspect::inspect(&mut inspect::open_regular(&disk)?, ImageFormat::Qcow2, max_mib)?;
+            let Disk { mut file, format, vcpus, memory_mib } = disk;
+            inspect::inspect(&mut file, format, max_mib)?;
+            let made = inspect::inspect(&mut inspect::open_regular(&made)?, SourceFormat::Qcow2, max_mib)?;
+            for left in unpack::WRITTEN {
+                absent_is_fine(std::fs::remove_file(place.join(left)))
+                    .map_err(|error| io_failed("cannot remove what was unpacked", &error))?;
+            }
+            fail_point("image.converted");
             let disk =
                 ImageDisk { file: DISK.to_owned(), format: ImageFormat::Qcow2, size_mib: made.virtual_mib() };
             // Whether it runs cloud-init cannot be seen from outside; a seed disk does no harm where it does not.
-            Ok(Image { disk: Some(disk), cloud_init: true, ..Image::default() })
+            Ok(Image { disk: Some(disk), cloud_init: true, vcpus, memory_mib, ..Image::default() })
         })
         .await
     }
 }
 
+/// Refuses what cannot fit: the copy will take about as much as the file does now.
+fn enough_space(file: &File, directory: &Path) -> Result<(), DriverError> {
+    let failed = |error: io::Error| io_failed("cannot look at the storage", &error);
+    let needed = file.metadata().map_err(failed)?.blocks().saturating_mul(512);
+    let system = rustix::fs::statvfs(directory).map_err(|error| failed(error.into()))?;
+    let free = system.f_bavail.saturating_mul(system.f_frsize);
+    if needed <= free {
+        return Ok(());
+    }
+    let text = format!("the storage is full: {} MiB are needed, {} MiB are free", needed >> 20, free >> 20);
+    Err(DriverError::new(DriverErrorKind::Exhausted, text))
+}
+
 /// A directory that vanishes unless it became whole, also when the caller gives up.
 #[derive(Debug)]
-struct Unfinished {
+pub(super) struct Unfinished {
     path: PathBuf,
     whole: bool,
 }
 
 impl Unfinished {
     /// Begins anew: what an earlier try left is removed.
-    async fn make(path: PathBuf) -> Result<Self, DriverError> {
+    pub(super) async fn make(path: PathBuf) -> Result<Self, DriverError> {
         blocking(move || {
             discard(&path)
                 .and_then(|()| make_private_directory(&path))
@@ -151,6 +182,10 @@ impl Unfinished {
             Ok(Self { path, whole: false })
         })
         .await
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 
     fn became_whole(mut self) {

@@ -1,23 +1,31 @@
 //! Images and volumes in directories of this host.
 //!
 //! `images/<template>/` holds a template's files and `image.json`, which says what they are; `volumes/<volume>.qcow2`
-//! is a volume, most of them overlays on a template's disk. What is being made lies beside them under a name that
+//! is a volume, most of them overlays on a template's disk; `media/<medium>.iso` is a medium. What is being made lies beside them under a name that
 //! begins with `.making-` and gets its real name in one step, so a real name always means a whole thing.
 
 mod convert;
+mod given;
 mod image;
-mod inspect;
+pub mod inspect;
+mod medium;
+mod ova;
 mod overlay;
 mod snapshots;
+mod sparse;
 #[cfg(test)]
 pub(crate) mod test_world;
 #[cfg(test)]
 mod tests;
+mod unpack;
 
+use crate::directory::Directory;
 use crate::durable::{
     absent_is_fine, blocking, io_failed, make_private_directory, sync_parent, write_durably,
 };
-use crate::layout::{Layout, MAKING, plain_file_name};
+use crate::fetch;
+use crate::fetch::{FetchRules, Fetcher};
+use crate::layout::{FETCHING, Layout, MAKING, plain_file_name};
 use crate::spawn::resolve_binary;
 use hostler_core::fail::fail_point;
 use hostler_core::ids::{MediumId, SnapshotId, StorageId, TemplateId, VolumeId};
@@ -27,12 +35,16 @@ use hostler_core::ports::{
 use hostler_core::templates::{Image, ImageDisk, ImageFormat};
 use overlay::Backing;
 use std::collections::BTreeSet;
+use std::fs::Metadata;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
+use uuid::Uuid;
 
 const MIB: u64 = 1 << 20;
+/// What was fetched in part and not touched for so long is removed at the next start.
+const KEEP_FETCHED: Duration = Duration::from_secs(24 * 3600);
 
 /// What the driver needs to know.
 #[derive(Clone, Debug)]
@@ -43,6 +55,8 @@ pub struct LocalStorageConfig {
     pub data_dir: PathBuf,
     /// The program; a bare name is looked for in `PATH`.
     pub qemu_img: PathBuf,
+    /// What may be fetched from elsewhere.
+    pub fetch: FetchRules,
     /// Our guest agent as a static program, to be put into templates; without it none can be built.
     pub agent: Option<PathBuf>,
 }
@@ -54,6 +68,7 @@ pub struct LocalStorage {
     layout: Layout,
     qemu_img: PathBuf,
     agent: Option<PathBuf>,
+    fetcher: Fetcher,
     /// One conversion or build at a time: each takes a whole disk and a whole processor.
     making: tokio::sync::Mutex<()>,
 }
@@ -62,8 +77,11 @@ impl LocalStorage {
     /// Removes what an earlier process left unfinished. Only one process may use a data directory.
     pub fn new(config: LocalStorageConfig) -> Self {
         let layout = Layout::new(&config.data_dir);
-        for directory in [layout.images(), layout.volumes()] {
-            if let Err(error) = remove_unfinished(&directory) {
+        for directory in [layout.images(), layout.volumes(), layout.media()] {
+            let removed = own(&layout, &directory).and_then(|()| {
+                remove_unfinished(&directory).map_err(|error| io_failed("cannot remove it", &error))
+            });
+            if let Err(error) = removed {
                 tracing::warn!(directory = %directory.display(), %error, "cannot remove what is unfinished");
             }
         }
@@ -72,12 +90,18 @@ impl LocalStorage {
             layout,
             qemu_img: resolve_binary(&config.qemu_img),
             agent: config.agent,
+            fetcher: Fetcher::new(config.fetch),
             making: tokio::sync::Mutex::default(),
         }
     }
 
     fn volume(&self, id: VolumeId) -> PathBuf {
         self.layout.volume(id, ImageFormat::Qcow2)
+    }
+
+    async fn own(&self, directory: PathBuf) -> Result<(), DriverError> {
+        let layout = self.layout.clone();
+        blocking(move || own(&layout, &directory)).await
     }
 }
 
@@ -102,14 +126,17 @@ impl Storage for LocalStorage {
         source: &ImageSource,
         progress: &Progress,
     ) -> Result<Image, DriverError> {
+        self.own(self.layout.images()).await?;
         self.make_image(template, source, progress).await
     }
 
     async fn image_remove(&self, template: TemplateId) -> Result<(), DriverError> {
+        self.own(self.layout.images()).await?;
         let layout = self.layout.clone();
         blocking(move || {
             let unfinished = layout.images().join(format!("{MAKING}{template}"));
             image::discard(&unfinished)
+                .and_then(|()| fetch::forget(&given::fetched(&layout.images(), template.0)))
                 .and_then(|()| image::discard(&layout.image(template)))
                 .map_err(|error| io_failed("cannot remove the image", &error))
         })
@@ -117,11 +144,14 @@ impl Storage for LocalStorage {
     }
 
     async fn volume_make(&self, spec: &VolumeSpec) -> Result<(), DriverError> {
+        self.own(self.layout.volumes()).await?;
+        self.own(self.layout.images()).await?;
         let (layout, spec, path) = (self.layout.clone(), spec.clone(), self.volume(spec.id));
         blocking(move || make_volume(&layout, &spec, &path)).await
     }
 
     async fn volume_grow(&self, id: VolumeId, size_mib: u64) -> Result<(), DriverError> {
+        self.own(self.layout.volumes()).await?;
         let path = self.volume(id);
         let known = path.clone();
         let bytes = size_mib.checked_mul(MIB).ok_or_else(|| DriverError::refused("no disk is so large"))?;
@@ -139,6 +169,7 @@ impl Storage for LocalStorage {
     }
 
     async fn volume_remove(&self, id: VolumeId) -> Result<(), DriverError> {
+        self.own(self.layout.volumes()).await?;
         let path = self.volume(id);
         blocking(move || {
             fail_point("local.removing");
@@ -150,43 +181,53 @@ impl Storage for LocalStorage {
     }
 
     async fn volume_snapshot(&self, id: VolumeId, snapshot: SnapshotId) -> Result<(), DriverError> {
+        self.own(self.layout.volumes()).await?;
         snapshots::take(&self.qemu_img, &self.volume(id), snapshot).await
     }
 
     async fn volume_revert(&self, id: VolumeId, snapshot: SnapshotId) -> Result<(), DriverError> {
+        self.own(self.layout.volumes()).await?;
         snapshots::revert(&self.qemu_img, &self.volume(id), snapshot).await
     }
 
     async fn volume_snapshot_remove(&self, id: VolumeId, snapshot: SnapshotId) -> Result<(), DriverError> {
+        self.own(self.layout.volumes()).await?;
         snapshots::remove(&self.qemu_img, &self.volume(id), snapshot).await
     }
 
     async fn medium_make(
         &self,
-        _id: MediumId,
-        _source: &ImageSource,
-        _progress: &Progress,
+        id: MediumId,
+        source: &ImageSource,
+        progress: &Progress,
     ) -> Result<MediumFacts, DriverError> {
-        Err(DriverError::unsupported("this driver cannot do that yet"))
+        self.own(self.layout.media()).await?;
+        self.make_medium(id, source, progress).await
     }
 
-    async fn medium_remove(&self, _id: MediumId) -> Result<(), DriverError> {
-        Err(DriverError::unsupported("this driver cannot do that yet"))
+    async fn medium_remove(&self, id: MediumId) -> Result<(), DriverError> {
+        self.own(self.layout.media()).await?;
+        let layout = self.layout.clone();
+        blocking(move || {
+            image::discard(&layout.media().join(format!("{MAKING}{id}")))
+                .and_then(|()| fetch::forget(&given::fetched(&layout.media(), id.0)))
+                .and_then(|()| image::discard(&layout.medium(id)))
+                .map_err(|error| io_failed("cannot remove the medium", &error))
+        })
+        .await
     }
 
     async fn items(&self) -> Result<Vec<StorageItem>, DriverError> {
         let layout = self.layout.clone();
         blocking(move || {
-            let images = names(&layout.images())?.into_iter().filter_map(|name| {
-                let id = name.strip_prefix(MAKING).unwrap_or(&name);
-                Some(StorageItem::Image(id.parse().ok()?))
-            });
-            let volumes = names(&layout.volumes())?.into_iter().filter_map(|name| {
-                let id = name.strip_prefix(MAKING).unwrap_or(&name);
-                Some(StorageItem::Volume(id.split('.').next()?.parse().ok()?))
-            });
-            // Something and its unfinished successor are one item.
-            Ok(images.chain(volumes).collect::<BTreeSet<_>>().into_iter().collect())
+            for directory in [layout.images(), layout.volumes(), layout.media()] {
+                own(&layout, &directory)?;
+            }
+            let mut items = BTreeSet::new();
+            items.extend(keys(&layout.images())?.map(|key| StorageItem::Image(TemplateId(key))));
+            items.extend(keys(&layout.volumes())?.map(|key| StorageItem::Volume(VolumeId(key))));
+            items.extend(keys(&layout.media())?.map(|key| StorageItem::Medium(MediumId(key))));
+            Ok(items.into_iter().collect())
         })
         .await
     }
@@ -198,6 +239,19 @@ impl Storage for LocalStorage {
             Ok(metadata.blocks() * 512)
         })
         .await
+    }
+}
+
+/// Refuses a link in place of a directory of ours: nothing is written, read or removed by way of it.
+fn own(layout: &Layout, directory: &Path) -> Result<(), DriverError> {
+    let name = directory.strip_prefix(layout.root()).unwrap_or(directory);
+    let opened = Directory::open(layout.root()).and_then(|root| root.directory(name));
+    match opened {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(DriverError::refused(format!(
+            "{} is not a directory of ours but something in its place: {error}",
+            directory.display()
+        ))),
+        _ => Ok(()),
     }
 }
 
@@ -239,6 +293,15 @@ fn open_volume(path: &Path) -> Result<std::fs::File, DriverError> {
     inspect::open_regular(path)
 }
 
+/// Keys of what lies in a directory, whole or not: something and its unfinished successor have the same.
+fn keys(directory: &Path) -> Result<impl Iterator<Item = Uuid>, DriverError> {
+    let key = |name: String| {
+        let name = [MAKING, FETCHING].iter().find_map(|prefix| name.strip_prefix(prefix)).unwrap_or(&name);
+        name.split('.').next()?.parse().ok()
+    };
+    Ok(names(directory)?.into_iter().filter_map(key))
+}
+
 /// Names in a directory; none when there is no such directory yet.
 fn names(directory: &Path) -> Result<Vec<String>, DriverError> {
     let entries = match std::fs::read_dir(directory) {
@@ -254,7 +317,12 @@ fn remove_unfinished(directory: &Path) -> io::Result<()> {
         other => other?,
     };
     for entry in entries.flatten() {
-        if entry.file_name().to_str().is_some_and(|name| name.starts_with(MAKING)) {
+        let name = entry.file_name();
+        let begins = |prefix: &str| name.to_str().is_some_and(|name| name.starts_with(prefix));
+        // Half a file is worth going on with, but not for ever.
+        let old =
+            |about: Metadata| about.modified().ok().and_then(|time| time.elapsed().ok()) > Some(KEEP_FETCHED);
+        if begins(MAKING) || begins(FETCHING) && entry.metadata().is_ok_and(old) {
             image::discard(&entry.path())?;
         }
     }

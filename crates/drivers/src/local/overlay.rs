@@ -114,9 +114,11 @@ fn at(offset: u64) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::local::inspect::inspect_bytes;
+    use crate::local::inspect::inspect;
     use crate::local::test_world::qemu_img;
-    use crate::spawn::bare_command;
+    use crate::spawn::unconfined;
+    use hostler_core::templates::SourceFormat;
+    use std::io::Cursor;
 
     #[test]
     fn small_images_have_the_size_that_qemu_img_gives_them() {
@@ -132,7 +134,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let run = |arguments: &[&str]| {
             let output =
-                bare_command(&qemu_img).args(arguments).current_dir(directory.path()).output().unwrap();
+                unconfined(&qemu_img).args(arguments).current_dir(directory.path()).output().unwrap();
             let told = String::from_utf8_lossy(&output.stderr).into_owned();
             assert!(output.status.success(), "{arguments:?}: {told}");
             String::from_utf8_lossy(&output.stdout).into_owned()
@@ -157,12 +159,12 @@ mod tests {
 
     #[test]
     fn our_own_inspector_reads_what_we_write() {
-        let inspected =
-            inspect_bytes(&empty_image(1 << 30, None).unwrap(), ImageFormat::Qcow2, 4096).unwrap();
+        let looked = |image: &[u8]| inspect(&mut Cursor::new(image), SourceFormat::Qcow2, 4096);
+        let inspected = looked(&empty_image(1 << 30, None).unwrap()).unwrap();
         assert_eq!(inspected.virtual_bytes, 1 << 30);
         let backing = Backing { path: "/etc/passwd".into(), format: ImageFormat::Raw };
         let overlay = empty_image(1 << 30, Some(&backing)).unwrap();
-        let error = inspect_bytes(&overlay, ImageFormat::Qcow2, 4096).unwrap_err();
+        let error = looked(&overlay).unwrap_err();
         assert!(error.detail.contains("backing file"));
     }
 }

@@ -4,7 +4,7 @@
 //! same name without a word; so what is there is read first, from the image's own table (QEMU's
 //! `docs/interop/qcow2.txt`, "Snapshots"), with bounds: 64 is all that a machine can have.
 
-use super::convert::{MEMORY, run};
+use super::convert::{Child, MEMORY, run};
 use crate::durable::io_failed;
 use crate::spawn::Limits;
 use hostler_core::ids::SnapshotId;
@@ -14,7 +14,6 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
-use std::process::Stdio;
 
 /// More snapshots than this are nobody's wish.
 const MOST: u32 = 4096;
@@ -60,8 +59,8 @@ async fn ask(qemu_img: &Path, verb: &str, volume: &Path, snapshot: SnapshotId) -
     let file = json!({ "driver": "qcow2", "file": { "driver": "file", "filename": path } });
     let (file, snapshot) = (format!("json:{file}"), snapshot.to_string());
     let arguments = ["snapshot", "-q", verb, &snapshot, &file].map(OsStr::new);
-    let limits = Limits { file_bytes: u64::MAX, memory_bytes: MEMORY, cpu_s: 600 };
-    run(qemu_img, &arguments, Stdio::null(), limits, |_| {}).await
+    let limits = Limits { memory_bytes: Some(MEMORY), cpu_s: Some(600), ..Limits::default() };
+    run(qemu_img, &arguments, Child::on(volume, limits), |_| {}).await
 }
 
 /// Names of the snapshots in a qcow2 image.

@@ -1,6 +1,7 @@
 //! What the tests of the storage share.
 
 use super::{LocalStorage, LocalStorageConfig};
+use crate::fetch::FetchRules;
 use crate::spawn::resolve_binary;
 use hostler_core::ids::StorageId;
 use std::path::{Path, PathBuf};
@@ -22,6 +23,7 @@ pub(crate) fn storage(directory: &Path) -> LocalStorage {
         id: StorageId(Uuid::nil()),
         data_dir: directory.to_owned(),
         qemu_img: "qemu-img".into(),
+        fetch: FetchRules::default(),
         agent: None,
     })
 }

@@ -112,7 +112,7 @@ mod tests {
 
     #[test]
     fn cpio_reads_it_where_there_is_one() {
-        let mut command = crate::spawn::bare_command(Path::new("cpio"));
+        let mut command = crate::spawn::unconfined(Path::new("cpio"));
         let child = command.args(["-tv", "--quiet"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
         let Ok(mut child) = child else { return };
         child.stdin.take().unwrap().write_all(&archive().bytes()).unwrap();

@@ -97,9 +97,9 @@ pub async fn build(
         command_line: COMMAND_LINE.into(),
         disk: Some(ImageDisk { file: DISK.into(), format: ImageFormat::Qcow2, size_mib: DISK_MIB }),
         agent: true,
-        cloud_init: false,
         bytes,
         digest,
+        ..Image::default()
     })
 }
 

@@ -1,6 +1,6 @@
 //! Runs `nft`: our text on its standard input, one transaction a run.
 
-use crate::spawn::bare_command;
+use crate::spawn::unconfined;
 use hostler_core::ports::{DriverError, DriverErrorKind};
 use std::path::Path;
 use std::process::Stdio;
@@ -32,7 +32,7 @@ async fn run(nft: &Path, arguments: &[&str], input: &str) -> Result<String, Driv
     let failed = |error: std::io::Error| {
         DriverError::new(DriverErrorKind::Refused, format!("cannot run {}: {error}", nft.display()))
     };
-    let mut command = bare_command(nft);
+    let mut command = unconfined(nft);
     command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = tokio::process::Command::from(command).kill_on_drop(true).spawn().map_err(failed)?;
     let stdin = child.stdin.take();

@@ -6,7 +6,7 @@
 use super::home::NetworkHome;
 use crate::durable::{blocking, io_failed};
 use crate::qemu::process::Process;
-use crate::spawn::{bare_command, detach, see_as_run};
+use crate::spawn::{Confinement, confined, see_as_run};
 use hostler_core::ids::NetworkId;
 use hostler_core::ports::{DriverError, DriverErrorKind};
 use rustix::process::Signal;
@@ -96,10 +96,10 @@ pub(super) async fn start(
 
 fn spawn(dnsmasq: &Path, home: &NetworkHome, network: NetworkId) -> io::Result<u32> {
     let log = home.new_service_log()?;
-    let mut command = bare_command(dnsmasq);
+    let mut command =
+        confined(dnsmasq, Confinement { session: true, network: true, ..Confinement::default() })?;
     command.arg("--keep-in-foreground").arg(config_argument(network)).current_dir("/");
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-    detach(&mut command);
     see_as_run(&mut command, home.path())?;
     Ok(command.spawn()?.id())
 }

@@ -5,11 +5,11 @@
 //! path is too long for a unix socket. Paths that come from elsewhere go in as JSON, where a comma means nothing.
 //! Nothing secret goes in at all: arguments can be read by everybody on the host.
 
+use super::firmware;
 use super::names::{CD, DiskNames, NicNames, SCSI, medium_node};
 use crate::layout::{Layout, plain_file_name};
 use hostler_core::ids::MediumId;
 use hostler_core::ports::{Boot, DiskBus, DiskSpec, DriverError, IoLimits, Link, MachineSpec, NicSpec};
-use hostler_core::templates::Firmware;
 use serde_json::{Value, json};
 use std::os::fd::RawFd;
 
@@ -22,6 +22,9 @@ pub(super) const VNC_SOCKET: &str = "vnc.sock";
 pub(super) const CONSOLE_LOG: &str = "console.log";
 pub(super) const SEED_IMAGE: &str = "seed.img";
 
+/// MiB that QEMU keeps of translated code when it emulates.
+pub(super) const CODE_MIB: u64 = 256;
+
 // PCI slots. 0 and 1 are the chipset's. The guest numbers its disks by slot, so the seed comes after all of them.
 const VIDEO_SLOT: usize = 0x02;
 const CHANNEL_SLOT: usize = 0x03;
@@ -30,7 +33,6 @@ const SCSI_SLOT: usize = 0x05;
 /// Slots of network cards, and one past them.
 pub(super) const NIC_SLOTS: std::ops::Range<usize> = 0x08..0x10;
 const FIRST_DISK_SLOT: usize = 0x10;
-const SEED_SLOT: usize = 0x1f;
 
 /// Disks on the SCSI controller at start; more can be attached.
 const MAX_SCSI_DISKS: usize = 255;
@@ -80,7 +82,7 @@ pub(super) fn command_line(
     foundation(&mut line, spec, platform)?;
     channels(&mut line);
     boot(&mut line, spec, layout)?;
-    disks(&mut line, spec, layout)?;
+    disks(&mut line, spec, layout, firmware::last_slot(platform.machine_type))?;
     drive(&mut line, spec, layout)?;
     if spec.nics.len() > NIC_SLOTS.len() {
         return Err(DriverError::refused("a machine can have 8 network cards at most"));
@@ -119,9 +121,11 @@ fn foundation(line: &mut Line, spec: &MachineSpec, platform: Platform<'_>) -> Re
     line.option("-uuid", spec.id.to_string());
     line.option("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny");
     line.option("-machine", format!("{},memory-backend=ram", platform.machine_type));
-    line.option("-accel", platform.accelerator);
+    // QEMU takes a GiB for translated code unless told otherwise; the process's limit counts on this bound.
+    let code = if platform.accelerator == "tcg" { format!(",tb-size={CODE_MIB}") } else { String::new() };
+    line.option("-accel", format!("{}{code}", platform.accelerator));
     line.option("-cpu", platform.cpu);
-    let most_cpus = platform.host_cpus.min(MAX_LIVE_CPUS).max(spec.vcpus);
+    let most_cpus = platform.host_cpus.clamp(2, MAX_LIVE_CPUS).max(spec.vcpus);
     line.option("-smp", format!("cpus={},maxcpus={most_cpus}", spec.vcpus));
     line.option("-m", memory(spec, platform));
     line.option("-object", format!("memory-backend-ram,id=ram,size={}M", spec.memory_mib));
@@ -188,7 +192,11 @@ fn boot(line: &mut Line, spec: &MachineSpec, layout: &Layout) -> Result<(), Driv
             }
             line.option("-append", command_line.as_str());
         }
-        Boot::Firmware(Firmware::Bios) => line.option("-boot", "menu=off,strict=on"),
+        Boot::Firmware(firmware) => {
+            for (name, value) in firmware::options(*firmware) {
+                line.option(name, value);
+            }
+        }
     }
     Ok(())
 }
@@ -227,9 +235,11 @@ pub(super) fn medium(medium: MediumId, layout: &Layout) -> Result<Value, DriverE
     }))
 }
 
-fn disks(line: &mut Line, spec: &MachineSpec, layout: &Layout) -> Result<(), DriverError> {
+fn disks(line: &mut Line, spec: &MachineSpec, layout: &Layout, seed_slot: usize) -> Result<(), DriverError> {
     line.option("-device", format!("virtio-scsi-pci,id={SCSI},addr={SCSI_SLOT:02x}.0"));
-    let (mut slots, mut targets) = (FIRST_DISK_SLOT..SEED_SLOT, 1..=MAX_SCSI_DISKS);
+    // The first free ones, as QEMU chooses for a disk that comes later; one of them may be the drive's.
+    let first = usize::from(matches!(spec.boot, Boot::Kernel { .. }));
+    let (mut slots, mut targets) = (FIRST_DISK_SLOT..seed_slot, first..=MAX_SCSI_DISKS);
     for (index, disk) in spec.disks.iter().enumerate() {
         let names = DiskNames::of(disk.volume);
         let group =
@@ -259,7 +269,7 @@ fn disks(line: &mut Line, spec: &MachineSpec, layout: &Layout) -> Result<(), Dri
         line.option("-blockdev", node.to_string());
         line.option(
             "-device",
-            format!("virtio-blk-pci,id=seed-dev,drive=seed,addr={SEED_SLOT:02x}.0,serial=cidata"),
+            format!("virtio-blk-pci,id=seed-dev,drive=seed,addr={seed_slot:02x}.0,serial=cidata"),
         );
     }
     Ok(())
@@ -337,7 +347,7 @@ mod tests {
     use super::*;
     use hostler_core::ids::{MachineId, TemplateId, VolumeId};
     use hostler_core::ports::{DiskSpec, Seed};
-    use hostler_core::templates::ImageFormat;
+    use hostler_core::templates::{Firmware, ImageFormat};
     use std::path::Path;
     use uuid::Uuid;
 
@@ -391,7 +401,7 @@ mod tests {
             "-uuid 00000000-0000-0000-0000-000000000001",
             "-sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
             "-machine pc-i440fx-7.2,memory-backend=ram",
-            "-accel tcg",
+            "-accel tcg,tb-size=256",
             "-cpu max",
             "-smp cpus=2,maxcpus=4",
             "-m size=256M",

@@ -152,7 +152,7 @@ impl Driver {
         running.home.write_pid(&running.process)?;
         if status == "shutdown" {
             stop::end(&running.process, Some(&running.qmp)).await?;
-            running.home.tidy().map_err(|error| io_failed("cannot tidy up", &error))?;
+            self.tidy(id)?;
             return Ok(None);
         }
         tracing::info!(machine.id = %id, pid = running.process.pid, status, "took over a running machine");
@@ -170,9 +170,11 @@ impl Driver {
     }
 
     /// A machine without a process.
-    async fn what_is_left(&self, id: MachineId) -> Result<Sighting, DriverError> {
-        let home = self.home(id);
+    async fn what_is_left(self: &Arc<Self>, id: MachineId) -> Result<Sighting, DriverError> {
+        let (driver, home) = (self.clone(), self.home(id));
         blocking(move || {
+            // Its process may have ended while no server was there to see it.
+            driver.groups.remove(&id.to_string());
             if !home.exists() {
                 return Err(nothing_left());
             }

@@ -8,7 +8,10 @@
 
 mod command_line;
 mod find;
+pub mod firmware;
 mod guest_agent;
+#[cfg(test)]
+mod isolation_tests;
 mod live;
 mod names;
 mod probe;
@@ -27,10 +30,13 @@ pub(crate) mod test_world;
 mod tests;
 mod watch;
 
+use crate::cgroup::Groups;
 use crate::durable::{blocking, io_failed};
 use crate::guest::AgentLink;
+use crate::isolation::Isolation;
+pub use crate::isolation::UidRange;
 use crate::layout::Layout;
-use crate::spawn::resolve_binary;
+use crate::spawn::{landlock_problem, resolve_binary};
 use command_line::{AGENT_SOCKET, GUEST_AGENT_SOCKET, SERIAL_SOCKET, VNC_SOCKET};
 use hostler_core::ids::{HostId, MachineId, MediumId, VolumeId};
 use hostler_core::ports::{
@@ -41,7 +47,7 @@ use hostler_core::ports::{
 use probe::Probed;
 use process::Process;
 use qmp::Qmp;
-use record::{Home, StartRecord};
+use record::{Home, SocketPath, StartRecord};
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
@@ -72,6 +78,10 @@ pub struct QemuConfig {
     pub accelerator: Option<(String, String)>,
     /// A machine's console log is cut down when it grows beyond this.
     pub console_bytes: u64,
+    /// Users for machines, one for each; used when we are root. None: machines run as we do.
+    pub uids: Option<UidRange>,
+    /// What a machine's process may take beyond the guest's memory, MiB; the buffer for emulated code comes on top.
+    pub memory_overhead_mib: u64,
 }
 
 impl QemuConfig {
@@ -83,6 +93,8 @@ impl QemuConfig {
             binary: "qemu-system-x86_64".into(),
             accelerator: None,
             console_bytes: 1 << 20,
+            uids: Some(UidRange::USUAL),
+            memory_overhead_mib: 256,
         }
     }
 }
@@ -99,6 +111,8 @@ impl QemuHypervisor {
         let driver = Driver {
             layout: Layout::new(&config.data_dir),
             binary: resolve_binary(&config.binary),
+            isolation: Isolation::new(config.uids),
+            groups: Groups::default(),
             config,
             machines: Mutex::default(),
             turns: Mutex::default(),
@@ -127,6 +141,8 @@ struct Driver {
     config: QemuConfig,
     layout: Layout,
     binary: PathBuf,
+    isolation: Isolation,
+    groups: Groups,
     /// Processes that we are connected to.
     machines: Mutex<HashMap<MachineId, Arc<Running>>>,
     /// Who connects to a process waits for who starts it: QEMU talks to one of them only.
@@ -151,9 +167,18 @@ struct Running {
     ending: AtomicBool,
 }
 
+impl Running {
+    /// A socket that its process listens on.
+    fn channel(&self, name: &str) -> Result<SocketPath, DriverError> {
+        self.home.socket(name).map_err(|error| {
+            DriverError::new(DriverErrorKind::Unreachable, format!("the machine's {name}: {error}"))
+        })
+    }
+}
+
 impl Driver {
     fn home(&self, id: MachineId) -> Home {
-        Home::new(self.layout.machine(id))
+        Home::new(self.layout.machines(), id)
     }
 
     /// The machine, if we are connected to its process and it has not ended.
@@ -164,6 +189,12 @@ impl Driver {
     /// The machine for verbs that need it to be on.
     async fn powered(self: &Arc<Self>, id: MachineId) -> Result<Arc<Running>, DriverError> {
         self.reach(id).await?.ok_or_else(|| DriverError::refused("the machine is off"))
+    }
+
+    /// Clears up after a process that has ended, so that its end counts as seen to.
+    fn tidy(&self, id: MachineId) -> Result<(), DriverError> {
+        self.groups.remove(&id.to_string());
+        self.home(id).tidy().map_err(|error| io_failed("cannot tidy up after the machine", &error))
     }
 
     /// Lets go of a machine, unless its successor has taken its place already.
@@ -203,8 +234,7 @@ impl Driver {
 
     async fn agent(self: &Arc<Self>, id: MachineId) -> Result<AgentLink, DriverError> {
         let running = self.powered(id).await?;
-        let socket =
-            running.home.socket(AGENT_SOCKET).map_err(|error| io_failed("the agent's channel", &error))?;
+        let socket = running.channel(AGENT_SOCKET)?;
         AgentLink::connect(&socket.path, AGENT_PATIENCE).await
     }
 }
@@ -322,9 +352,8 @@ impl Hypervisor for QemuHypervisor {
             Console::Serial => SERIAL_SOCKET,
             Console::Display => VNC_SOCKET,
         };
-        let failed = |error: &std::io::Error| io_failed("cannot open the console", error);
-        let socket = running.home.socket(name).map_err(|error| failed(&error))?;
-        UnixStream::connect(&socket.path).await.map_err(|error| failed(&error))
+        let socket = running.channel(name)?;
+        UnixStream::connect(&socket.path).await.map_err(|error| io_failed("cannot open the console", &error))
     }
 
     async fn disk_attach(&self, id: MachineId, disk: &DiskSpec) -> Result<(), DriverError> {
@@ -393,9 +422,7 @@ impl Hypervisor for QemuHypervisor {
 
 /// Asks both agents at once and takes the first good answer: an image has one of them, and which is not recorded here.
 async fn guest_facts(running: &Running, patience: Duration) -> Result<GuestFacts, DriverError> {
-    let failed = |error: &std::io::Error| io_failed("the agent's channel", error);
-    let ours = running.home.socket(AGENT_SOCKET).map_err(|error| failed(&error))?;
-    let theirs = running.home.socket(GUEST_AGENT_SOCKET).map_err(|error| failed(&error))?;
+    let (ours, theirs) = (running.channel(AGENT_SOCKET)?, running.channel(GUEST_AGENT_SOCKET)?);
     let ask_ours = async { AgentLink::connect(&ours.path, patience).await?.facts(patience).await };
     let ask_ours = within(patience, ask_ours);
     let ask_theirs = guest_agent::facts(&theirs.path, patience);
@@ -429,10 +456,9 @@ fn host_facts(driver: &Driver, probed: Option<&Probed>, mut problems: Vec<String
     if let Some(probed) = probed.filter(|probed| is_too_old(probed.version())) {
         problems.push(format!("QEMU {} is older than 7.2, the oldest that is supported.", probed.version()));
     }
-    problems.push(
-        "QEMU runs under this server's own user, so all machines of this host are one trust domain."
-            .to_owned(),
-    );
+    problems.extend(landlock_problem());
+    problems.extend(driver.isolation.problem().map(ToOwned::to_owned));
+    problems.extend(driver.groups.problem());
     let uname = rustix::system::uname();
     let kernel = || format!("{} {}", uname.release().to_string_lossy(), uname.machine().to_string_lossy());
     tracing::debug!(host = %driver.config.host, ?accelerator, "facts of the host");

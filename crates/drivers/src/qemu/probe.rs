@@ -6,7 +6,7 @@
 
 use super::probe_rom::probe_rom;
 use crate::durable::{blocking, io_failed, write_durably};
-use crate::spawn::{bare_command, detach};
+use crate::spawn::{Confinement, confined};
 use hostler_core::ports::{Accelerator, DriverError, DriverErrorKind};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -145,7 +145,7 @@ fn deadline(accelerator: &str) -> Duration {
 
 /// Runs the ROM once. The error says what was seen instead of success.
 async fn try_one(binary: &Path, accelerator: &str, cpu: &str, rom: &Path) -> Result<Duration, String> {
-    let mut command = bare_command(binary);
+    let mut command = apart(binary).map_err(|error| format!("QEMU cannot be confined: {error}"))?;
     command
         .args(["-M", "q35", "-accel", accelerator, "-cpu", cpu, "-m", "16"])
         .args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"])
@@ -155,7 +155,6 @@ async fn try_one(binary: &Path, accelerator: &str, cpu: &str, rom: &Path) -> Res
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::null());
-    detach(&mut command);
     let begun = Instant::now();
     let mut child = tokio::process::Command::from(command)
         .kill_on_drop(true)
@@ -202,11 +201,15 @@ fn reached(letters: &str) -> &'static str {
     }
 }
 
+/// QEMU in a session of its own: a signal that ends us from a terminal is not for it.
+fn apart(binary: &Path) -> std::io::Result<std::process::Command> {
+    confined(binary, Confinement { session: true, ..Confinement::default() })
+}
+
 /// What a short run of the program prints, bounded in time and size.
 async fn output_of(binary: &Path, arguments: &[&str]) -> Result<String, DriverError> {
-    let mut command = bare_command(binary);
+    let mut command = apart(binary).map_err(|error| io_failed("cannot confine QEMU", &error))?;
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
-    detach(&mut command);
     let mut child = tokio::process::Command::from(command)
         .kill_on_drop(true)
         .spawn()

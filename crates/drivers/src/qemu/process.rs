@@ -4,11 +4,13 @@
 //! the one written down (or, without a record, when it runs in the machine's directory) and its arguments name the
 //! machine's UUID. The pidfd is opened first and the checks are made after, so that a signal cannot hit a stranger.
 
+use crate::directory::{Directory, PRIVATE_FILE};
 use crate::durable::io_failed;
-use crate::spawn::{bare_command, detach, inherit};
+use crate::spawn::{Confinement, User, confined};
 use hostler_core::ids::MachineId;
 use hostler_core::ports::DriverError;
 use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::fs::OFlags;
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
 use std::fs::File;
 use std::io;
@@ -16,7 +18,6 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::Arc;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -82,25 +83,36 @@ fn watchable(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     Ok(registered?)
 }
 
-/// Starts a program in a session of its own, with the directory as its working directory, its output going to `log`,
-/// and these descriptors of ours. Returns its pid; the caller takes hold of it with [`Process::hold`] at once.
+/// Starts a program in a session of its own with the machine's directory as its working directory, as the machine's
+/// user, its output going to `log`, which must not be there yet. Returns its pid; the caller takes hold of it with
+/// [`Process::hold`] at once.
 pub(super) fn spawn(
     binary: &Path,
     arguments: &[String],
-    directory: &Path,
-    log: &Path,
-    descriptors: Arc<Vec<OwnedFd>>,
+    home: &Directory,
+    log: &str,
+    confinement: Confinement,
 ) -> Result<u32, DriverError> {
-    let open = |path: &Path| File::options().create(true).append(true).open(path);
-    let output = open(log).map_err(|error| io_failed("cannot open qemu.log", &error))?;
-    let errors = output.try_clone().map_err(|error| io_failed("cannot open qemu.log", &error))?;
-    let mut command = bare_command(binary);
-    command.args(arguments).current_dir(directory).stdin(Stdio::null()).stdout(output).stderr(errors);
-    detach(&mut command);
-    inherit(&mut command, descriptors);
+    let output = open_log(home, log, confinement.user.as_ref());
+    let (output, errors) = output
+        .and_then(|output| Ok((output.try_clone()?, output)))
+        .map_err(|error| io_failed("cannot open qemu.log", &error))?;
+    let mut command =
+        confined(binary, confinement).map_err(|error| io_failed("cannot confine QEMU", &error))?;
+    command.args(arguments).current_dir(home.path()).stdin(Stdio::null()).stdout(output).stderr(errors);
     let child =
         command.spawn().map_err(|error| io_failed(format!("cannot run {}", binary.display()), &error))?;
     Ok(child.id())
+}
+
+/// The log belongs to whoever writes it: what is ours in the directory is what we wrote.
+fn open_log(home: &Directory, log: &str, user: Option<&User>) -> io::Result<File> {
+    home.create(log, PRIVATE_FILE)?;
+    let file = home.file(log, OFlags::WRONLY | OFlags::APPEND)?;
+    if let Some(user) = user {
+        home.give(log, Some(user.uid), Some(user.gid))?;
+    }
+    Ok(file)
 }
 
 /// Every process that runs in a machine's directory below `machines`, with that machine. This is how a process is
@@ -175,8 +187,8 @@ mod tests {
     async fn a_child_is_held_ended_and_reaped() {
         let directory = tempfile::tempdir().unwrap();
         let arguments = ["60".to_owned()];
-        let log = directory.path().join("log");
-        let pid = spawn(Path::new("/bin/sleep"), &arguments, directory.path(), &log, Arc::default()).unwrap();
+        let home = Directory::open(directory.path()).unwrap();
+        let pid = spawn(Path::new("/bin/sleep"), &arguments, &home, "log", Confinement::default()).unwrap();
         let process = Process::hold(pid).unwrap().unwrap();
         assert!(process.is_alive());
         assert!(!process.names(MachineId(uuid::Uuid::nil())));

@@ -58,7 +58,7 @@ impl Qmp {
         Self::negotiate_over(stream, Some(socket), patience).await
     }
 
-    async fn negotiate_over<S>(
+    pub(super) async fn negotiate_over<S>(
         stream: S,
         socket: Option<OwnedFd>,
         patience: Duration,

@@ -1,10 +1,12 @@
 //! The seed of cloud-init's NoCloud source: a small FAT image labelled `CIDATA` with two or three files.
 
-use crate::durable::{create_private, io_failed};
+use super::command_line::SEED_IMAGE;
+use crate::directory::{Directory, PRIVATE_FILE};
+use crate::durable::io_failed;
+use crate::spawn::User;
 use fatfs::{FileSystem, FormatVolumeOptions, FsOptions, format_volume};
 use hostler_core::ports::{DriverError, Seed};
 use std::io::{self, Cursor, Write};
-use std::path::Path;
 
 /// cloud-init looks for the label in either case; FAT pads it with spaces.
 const LABEL: [u8; 11] = *b"CIDATA     ";
@@ -12,11 +14,12 @@ const MIB: usize = 1 << 20;
 /// More than any cloud-init data needs; a bound so that nobody fills the disk through it.
 const MOST: usize = 16 * MIB;
 
-/// Writes the image, readable by us alone: user data may hold passwords.
-pub(super) fn write_seed(path: &Path, seed: &Seed) -> Result<(), DriverError> {
+/// Writes the image, readable by the machine's user alone: user data may hold passwords. There must be none yet.
+pub(super) fn write_seed(home: &Directory, user: Option<&User>, seed: &Seed) -> Result<(), DriverError> {
     let image = seed_image(seed)?;
-    create_private(path)
+    home.create(SEED_IMAGE, PRIVATE_FILE)
         .and_then(|mut file| file.write_all(&image))
+        .and_then(|()| user.map_or(Ok(()), |user| home.give(SEED_IMAGE, Some(user.uid), Some(user.gid))))
         .map_err(|error| io_failed("cannot write the seed disk", &error))
 }
 
@@ -63,8 +66,8 @@ mod tests {
             network_config: Some("version: 2\n".into()),
         };
         let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("seed.img");
-        write_seed(&path, &seed).unwrap();
+        let path = directory.path().join(SEED_IMAGE);
+        write_seed(&Directory::open(directory.path()).unwrap(), None, &seed).unwrap();
         let volume = FileSystem::new(std::fs::File::open(&path).unwrap(), FsOptions::new()).unwrap();
         assert_eq!(volume.volume_label_as_bytes(), b"CIDATA");
         assert_eq!(volume.read_volume_label_from_root_dir().unwrap().as_deref(), Some("CIDATA"));

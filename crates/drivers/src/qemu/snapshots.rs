@@ -53,7 +53,7 @@ impl Driver {
         let running = self.powered(id).await?;
         running.settle().await?;
         let (tag, all) = (snapshot.id.to_string(), running.disks().await?);
-        let disks = concerned(&all, snapshot, &self.layout)?;
+        let disks = concerned(&all, snapshot)?;
         if disks.iter().all(|disk| disk.snapshots.contains(&tag)) {
             return Ok(());
         }
@@ -84,7 +84,7 @@ impl Driver {
         let running = self.powered(id).await?;
         running.settle().await?;
         let (tag, all) = (snapshot.id.to_string(), running.disks().await?);
-        let disks = concerned(&all, snapshot, &self.layout)?;
+        let disks = concerned(&all, snapshot)?;
         // QEMU stops the guest before it looks.
         if let Some(disk) = disks.iter().find(|disk| !disk.snapshots.contains(&tag)) {
             return Err(DriverError::refused(format!("disk {} has no snapshot {tag}", disk.node)));
@@ -205,15 +205,15 @@ async fn until_status(events: &mut broadcast::Receiver<super::qmp_types::QmpEven
 
 /// The disks that a snapshot is about: its volumes, the one that keeps memory first, and, when memory is in it, every
 /// other writable one of the machine's own (firmware writes its variables, too).
-fn concerned<'a>(
-    disks: &'a [Disk],
-    snapshot: &SnapshotSpec,
-    layout: &Layout,
-) -> Result<Vec<&'a Disk>, DriverError> {
+fn concerned<'a>(disks: &'a [Disk], snapshot: &SnapshotSpec) -> Result<Vec<&'a Disk>, DriverError> {
+    // A process says the names that it was given, and those depend on when it was started.
+    let volumes = Layout::seen_by_machine().volumes();
+    let folder = volumes.file_name().unwrap_or_default();
     let mut found = Vec::new();
     for volume in &snapshot.volumes {
-        let file = layout.volume(*volume, ImageFormat::Qcow2);
-        let disk = disks.iter().find(|disk| disk.file == file);
+        let file = Layout::seen_by_machine().volume(*volume, ImageFormat::Qcow2);
+        let file = Path::new(folder).join(file.file_name().unwrap_or_default());
+        let disk = disks.iter().find(|disk| disk.file.ends_with(&file));
         found.push(disk.ok_or_else(|| {
             DriverError::refused(format!("the machine has no volume {volume}, which is in the snapshot"))
         })?);
@@ -223,7 +223,7 @@ fn concerned<'a>(
     }
     let others: Vec<&Disk> = disks.iter().filter(|disk| !found.contains(disk)).collect();
     for disk in others {
-        if disk.file.starts_with(layout.volumes()) {
+        if disk.file.parent().is_some_and(|parent| parent.ends_with(folder)) {
             return Err(DriverError::refused(format!("disk {} is not in the snapshot", disk.node)));
         }
         if snapshot.memory {
@@ -340,9 +340,8 @@ mod tests {
     fn the_disks_of_a_snapshot_are_its_volumes_in_their_order() {
         let variables = disk("vars", "/data/machines/m/variables.qcow2".into());
         let disks = [of_volume("b", 2), variables, of_volume("a", 1)];
-        let found = |memory, volumes: &[u128]| {
-            concerned(&disks, &spec(memory, volumes), &layout()).map(|disks| nodes(&disks))
-        };
+        let found =
+            |memory, volumes: &[u128]| concerned(&disks, &spec(memory, volumes)).map(|disks| nodes(&disks));
         assert_eq!(found(false, &[1, 2]).unwrap(), ["a", "b"]);
         assert_eq!(found(true, &[1, 2]).unwrap(), ["a", "b", "vars"]);
         let refusal = |memory, volumes: &[u128]| found(memory, volumes).unwrap_err().detail;
@@ -350,7 +349,7 @@ mod tests {
         assert!(refusal(false, &[1, 2, 3]).contains("no volume"));
         assert!(refusal(true, &[]).contains("needs a disk"));
         let raw = Disk { qcow2: false, ..of_volume("a", 1) };
-        assert!(concerned(&[raw], &spec(false, &[1]), &layout()).unwrap_err().detail.contains("not qcow2"));
+        assert!(concerned(&[raw], &spec(false, &[1])).unwrap_err().detail.contains("not qcow2"));
     }
 
     #[test]

@@ -3,20 +3,24 @@
 //! The server may die between any two of these steps; each leaves enough behind for the next server to go on or to
 //! clean up. The fail points name the places (see [`fail_point`]).
 
-use super::command_line::{Platform, QMP_SOCKET, Wire, command_line};
+use super::command_line::{CODE_MIB, Platform, QMP_SOCKET, Wire, command_line};
+use super::firmware;
 use super::probe::Probed;
 use super::process::{self, Process};
 use super::qmp::Qmp;
 use super::record::{Home, QEMU_LOG, StartRecord};
 use super::{Driver, Running, Turn, locked, seed, snapshots, stop};
+use crate::cgroup::Bounds;
 use crate::durable::{blocking, io_failed};
+use crate::layout::Layout;
 use crate::network::tap;
+use crate::spawn::Confinement;
 use hostler_core::fail::fail_point;
+use hostler_core::ids::MachineId;
 use hostler_core::ports::{DriverError, DriverErrorKind, Link, MachineSpec, Sighting};
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -76,16 +80,18 @@ impl Driver {
         let accelerator = probed.accelerator.as_ref().ok_or_else(|| {
             DriverError::unsupported(format!("no guest code can run here: {}", probed.outcomes.join("; ")))
         })?;
+        let machine_type = firmware::machine_type(&probed.machine_type, &spec.boot);
         let platform = Platform {
-            machine_type: &probed.machine_type,
+            machine_type: &machine_type,
             accelerator: &accelerator.name,
             cpu: &accelerator.cpu,
             host_cpus: super::host_cpus(),
             host_memory_mib: super::host_memory_mib(),
         };
         let taps = open_taps(spec).await?;
-        let arguments = command_line(spec, platform, &self.layout, &wires(&forwards, &taps))?;
-        let taps: Arc<Vec<OwnedFd>> = Arc::new(taps.into_iter().flatten().collect());
+        let wires = wires(&forwards, &taps);
+        let arguments = command_line(spec, platform, &Layout::seen_by_machine(), &wires)?;
+        let taps: Vec<OwnedFd> = taps.into_iter().flatten().collect();
         let record = StartRecord {
             generation: spec.generation,
             qemu_version: probed.version().to_owned(),
@@ -95,13 +101,12 @@ impl Driver {
         };
         let home = self.home(spec.id);
         let process = {
-            let (home, record, spec, binary) =
-                (home.clone(), record.clone(), spec.clone(), self.binary.clone());
-            let turn = turn.clone();
+            let (driver, home, record, spec) = (self.clone(), home.clone(), record.clone(), spec.clone());
+            let (turn, kvm) = (turn.clone(), accelerator.name == "kvm");
             // One piece of blocking work, so that a caller who gives up cannot leave a process without its pid file.
             blocking(move || {
                 let _turn = turn;
-                spawn_recorded(&home, &record, &spec, &binary, taps)
+                spawn_recorded(&driver, &home, &record, &spec, Given { kvm, taps })
             })
             .await?
         };
@@ -117,7 +122,7 @@ impl Driver {
                 tracing::info!(machine.id = %id, pid = running.process.pid, "started");
                 Ok(sighting)
             }
-            Err(error) => Err(bury(&home, &process, turn, error).await),
+            Err(error) => Err(self.bury(spec.id, &process, turn, error).await),
         }
     }
 
@@ -135,6 +140,49 @@ impl Driver {
                 booted.unwrap_or_else(|_| Err(DriverError::timeout("QEMU did not come up in time")))
             }
         }
+    }
+
+    /// Ends what came up wrong, and puts its last words into the error.
+    async fn bury(
+        self: &Arc<Self>,
+        id: MachineId,
+        process: &Process,
+        turn: &Turn,
+        error: DriverError,
+    ) -> DriverError {
+        process.signal(rustix::process::Signal::KILL);
+        if tokio::time::timeout(Duration::from_secs(10), process.ended()).await.is_err() {
+            return DriverError::timeout("QEMU did not come up and cannot be killed");
+        }
+        let (driver, turn) = (self.clone(), turn.clone());
+        let words = blocking(move || {
+            let _turn = turn;
+            let words = driver.home(id).last_words();
+            driver.tidy(id)?;
+            Ok(words)
+        });
+        match words.await {
+            Ok(Some(words)) => in_words(&error, &words),
+            Ok(None) => error,
+            Err(tidying) => DriverError { detail: format!("{}; {}", error.detail, tidying.detail), ..error },
+        }
+    }
+
+    /// Lets a machine that grows while it runs take more.
+    pub(super) async fn widen(
+        self: &Arc<Self>,
+        id: MachineId,
+        vcpus: u32,
+        memory_mib: u64,
+    ) -> Result<(), DriverError> {
+        let driver = self.clone();
+        blocking(move || {
+            // However guest code is run, it may take what the hungrier way needs.
+            let bounds = bounds(vcpus, memory_mib, driver.config.memory_overhead_mib, false);
+            let made = driver.groups.make(&id.to_string(), bounds);
+            made.map(drop).map_err(|error| io_failed("cannot raise the process's limits", &error))
+        })
+        .await
     }
 
     /// A free loopback port for each card that forwards one.
@@ -185,21 +233,38 @@ async fn let_run(running: &Running) -> Result<Sighting, DriverError> {
     Ok(running.sighting().await)
 }
 
+/// What a process gets beside its arguments.
+struct Given {
+    /// The right to use `/dev/kvm`.
+    kvm: bool,
+    /// Taps of its cards.
+    taps: Vec<OwnedFd>,
+}
+
 /// Writes everything down, then spawns.
 fn spawn_recorded(
+    driver: &Driver,
     home: &Home,
     record: &StartRecord,
     spec: &MachineSpec,
-    binary: &Path,
-    taps: Arc<Vec<OwnedFd>>,
+    given: Given,
 ) -> Result<Process, DriverError> {
-    home.prepare().map_err(|error| io_failed("cannot prepare the machine's directory", &error))?;
-    if let Some(given) = &spec.seed {
-        seed::write_seed(&home.file(super::command_line::SEED_IMAGE), given)?;
+    let failed = |error: io::Error| io_failed("cannot prepare the machine's directory", &error);
+    let user = driver.isolation.settle(&driver.layout, spec.id, &spec.disks, given.kvm).map_err(failed)?;
+    let directory = home.prepare().map_err(failed)?;
+    firmware::prepare(&directory, user.as_ref(), &spec.boot)?;
+    if let Some(seed) = &spec.seed {
+        seed::write_seed(&directory, user.as_ref(), seed)?;
     }
     home.write_start(record)?;
     fail_point("qemu.recorded");
-    let pid = process::spawn(binary, &record.arguments, home.path(), &home.file(QEMU_LOG), taps)?;
+    let bounds = bounds(spec.vcpus, spec.memory_mib, driver.config.memory_overhead_mib, given.kvm);
+    let groups = driver.groups.make(&spec.id.to_string(), bounds);
+    let groups = groups.map_err(|error| io_failed("cannot limit the machine's process", &error))?;
+    let (session, network) = (true, true);
+    let confinement =
+        Confinement { user, groups, session, network, inherited: given.taps, ..Confinement::default() };
+    let pid = process::spawn(&driver.binary, &record.arguments, &directory, QEMU_LOG, confinement)?;
     fail_point("qemu.spawned");
     let held = match Process::hold(pid) {
         Ok(Some(process)) => home.write_pid(&process).map(|()| process),
@@ -217,38 +282,34 @@ fn spawn_recorded(
     held
 }
 
+/// What the process may take: the guest's memory and QEMU's own; its processors and half of one for QEMU's own work;
+/// a thread for each processor and those that QEMU makes for its disks.
+fn bounds(vcpus: u32, memory_mib: u64, overhead_mib: u64, kvm: bool) -> Bounds {
+    let code_mib = if kvm { 0 } else { CODE_MIB };
+    let mib = memory_mib.saturating_add(overhead_mib).saturating_add(code_mib);
+    let vcpus = u64::from(vcpus);
+    Bounds {
+        memory_bytes: mib.saturating_mul(1 << 20),
+        cpu_percent: 100 * vcpus + 50,
+        tasks: 256 + 2 * vcpus,
+    }
+}
+
 /// The monitor's socket appears some tens of milliseconds after the spawn.
 pub(super) async fn first_connection(home: &Home) -> Result<UnixStream, DriverError> {
     let failed = |error: &io::Error| io_failed("cannot reach QEMU's monitor", error);
-    let socket = home.socket(QMP_SOCKET).map_err(|error| failed(&error))?;
     loop {
-        match UnixStream::connect(&socket.path).await {
+        let connected = match home.socket(QMP_SOCKET) {
+            Ok(socket) => UnixStream::connect(&socket.path).await,
+            Err(error) => Err(error),
+        };
+        match connected {
             Ok(stream) => return Ok(stream),
             Err(error)
                 if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {}
             Err(error) => return Err(failed(&error)),
         }
         tokio::time::sleep(SOCKET_INTERVAL).await;
-    }
-}
-
-/// Ends what came up wrong, and puts its last words into the error.
-async fn bury(home: &Home, process: &Process, turn: &Turn, error: DriverError) -> DriverError {
-    process.signal(rustix::process::Signal::KILL);
-    if tokio::time::timeout(Duration::from_secs(10), process.ended()).await.is_err() {
-        return DriverError::timeout("QEMU did not come up and cannot be killed");
-    }
-    let (home, turn) = (home.clone(), turn.clone());
-    let words = blocking(move || {
-        let _turn = turn;
-        let words = home.last_words();
-        home.tidy().map_err(|error| io_failed("cannot tidy up", &error))?;
-        Ok(words)
-    });
-    match words.await {
-        Ok(Some(words)) => in_words(&error, &words),
-        Ok(None) => error,
-        Err(tidying) => DriverError { detail: format!("{}; {}", error.detail, tidying.detail), ..error },
     }
 }
 

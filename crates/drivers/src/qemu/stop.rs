@@ -3,7 +3,7 @@
 use super::process::Process;
 use super::qmp::Qmp;
 use super::{Driver, locked};
-use crate::durable::{absent_is_fine, blocking, io_failed};
+use crate::durable::{blocking, io_failed};
 use hostler_core::fail::fail_point;
 use hostler_core::ids::MachineId;
 use hostler_core::ports::DriverError;
@@ -57,10 +57,10 @@ impl Driver {
         }
         locked(&self.machines).remove(&id);
         fail_point("qemu.ended");
-        let home = self.home(id);
+        let driver = self.clone();
         blocking(move || {
             let _turn = turn;
-            home.tidy().map_err(|error| io_failed("cannot tidy up after the machine", &error))
+            driver.tidy(id)
         })
         .await
     }
@@ -84,7 +84,7 @@ impl Driver {
         if self.connected(id).is_some() {
             return Err(still_running());
         }
-        let home = self.home(id);
+        let (driver, home) = (self.clone(), self.home(id));
         blocking(move || {
             let _turn = turn;
             if !home.exists() {
@@ -96,7 +96,11 @@ impl Driver {
                 Err(error) => return Err(io_failed("cannot look for the process", &error)),
             }
             fail_point("qemu.removing");
-            absent_is_fine(std::fs::remove_dir_all(home.path()))
+            driver.groups.remove(&id.to_string());
+            driver
+                .isolation
+                .reclaim(&driver.layout, id)
+                .and_then(|()| home.remove())
                 .map_err(|error| io_failed("cannot remove the machine's directory", &error))
         })
         .await?;

@@ -70,10 +70,15 @@ async fn watch_until_ended(
 }
 
 /// A wanted end leaves no trace. One nobody wanted keeps its pid file, by which it is told from the other.
-async fn see_to_end(driver: &Driver, running: &Running) -> Result<(), DriverError> {
+async fn see_to_end(driver: &Arc<Driver>, running: &Running) -> Result<(), DriverError> {
     let home = running.home.clone();
     if !running.ending.load(Ordering::Acquire) {
-        let words = blocking(move || Ok(home.last_words())).await?.unwrap_or_default();
+        let (driver, id) = (driver.clone(), running.id);
+        let words = blocking(move || {
+            driver.groups.remove(&id.to_string());
+            Ok(home.last_words())
+        });
+        let words = words.await?.unwrap_or_default();
         tracing::warn!(machine.id = %running.id, words, "a QEMU process ended by itself");
         return Ok(());
     }
@@ -83,10 +88,11 @@ async fn see_to_end(driver: &Driver, running: &Running) -> Result<(), DriverErro
     // In turn, and only if the files are still those of this process: the machine may have been started again.
     let turn = driver.turn(running.id).await;
     let recorded = (running.process.pid, running.process.started);
+    let (driver, id) = (driver.clone(), running.id);
     blocking(move || {
         let _turn = turn;
         match home.recorded_pid() {
-            Some(pid) if pid == recorded => home.tidy().map_err(|error| io_failed("cannot tidy up", &error)),
+            Some(pid) if pid == recorded => driver.tidy(id),
             _ => Ok(()),
         }
     })

@@ -2,11 +2,12 @@
 
 use super::machine::{MachineCommand, Ssh};
 use super::objects::{
-    AddressCommand, HostCommand, NetworkCommand, SnapshotCommand, StorageCommand, TaskCommand,
+    AddressCommand, HostCommand, MediumCommand, NetworkCommand, SnapshotCommand, StorageCommand, TaskCommand,
     TemplateCommand, TokenCommand, VolumeCommand,
 };
 use super::settings::ConfigCommand;
 use super::show::units;
+use super::state::{BackupFile, StoreCommand};
 use crate::config::{Listen, Overrides};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -102,13 +103,37 @@ pub(super) struct Serve {
     pub(super) listen: Option<Listen>,
 }
 
+const DOCTOR_EXAMPLES: &str = "\
+Examples:
+  hostler doctor                      what is wrong
+  hostler doctor --dry-run            what --repair would do
+  hostler doctor --repair             do it, after asking
+  hostler doctor --repair --yes       do it, in a script";
+
+/// Options of `doctor`.
+#[derive(Args, Debug)]
+pub(super) struct Doctor {
+    /// Repair what can be repaired safely, after showing it and asking
+    #[arg(long)]
+    pub(super) repair: bool,
+    /// Only show what would be repaired
+    #[arg(long, conflicts_with_all = ["repair", "yes"])]
+    pub(super) dry_run: bool,
+    /// Do not ask
+    #[arg(long, short, requires = "repair")]
+    pub(super) yes: bool,
+    #[command(flatten)]
+    pub(super) wait: Wait,
+}
+
 /// What can be done.
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Start the server
     Serve(Serve),
     /// Say what is wrong and what to do about it
-    Doctor,
+    #[command(after_help = DOCTOR_EXAMPLES)]
+    Doctor(Doctor),
     /// Machines: create, start, stop, look at, log in
     #[command(subcommand)]
     Machine(MachineCommand),
@@ -117,6 +142,9 @@ pub(super) enum Command {
     /// What machines are made from
     #[command(subcommand)]
     Template(TemplateCommand),
+    /// ISO images that can be inserted into machines
+    #[command(subcommand)]
+    Medium(MediumCommand),
     /// Virtual disks
     #[command(subcommand)]
     Volume(VolumeCommand),
@@ -145,6 +173,14 @@ pub(super) enum Command {
     Whoami,
     /// Show what happens, as it happens
     Events,
+    /// Write everything hostler knows to one file, also while the server runs
+    #[command(after_help = "Example:\n  hostler backup /backup/hostler-$(date +%F)")]
+    Backup(BackupFile),
+    /// Fill an empty installation from a backup; no server may be running
+    Restore(BackupFile),
+    /// Databases
+    #[command(subcommand)]
+    Store(StoreCommand),
     /// The configuration
     #[command(subcommand)]
     Config(ConfigCommand),

@@ -1,22 +1,28 @@
 //! `doctor`: asks the server what is wrong; without one, looks at what can be seen from outside.
 
-use super::args::Global;
-use super::client::Client;
+use super::Session;
+use super::args::{Doctor as Ask, Global};
+use super::client::{Client, finish};
 use super::show::{Show, units};
 use crate::config::{self, Variables};
 use crate::failure::{Exit, Failure};
 use crate::output;
 use crate::serve::DriverFactory;
 use hostler_core::doctor::Finding as CoreFinding;
-use hostler_doors::native::types::{Doctor, Finding, Level};
-use std::io::Write;
+use hostler_doors::native::types::{Doctor, Finding, Level, RepairAsk, RepairOutcome, Repairs, Task};
+use std::collections::BTreeMap;
+use std::io::{BufRead, IsTerminal, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// A durable write that takes longer makes everything wait.
 const SLOW_WRITE: Duration = Duration::from_millis(20);
 
-pub(super) async fn doctor(global: &Global, drivers: &dyn DriverFactory) -> Result<Exit, Failure> {
+pub(super) async fn doctor(global: &Global, ask: &Ask, drivers: &dyn DriverFactory) -> Result<Exit, Failure> {
+    if ask.repair || ask.dry_run {
+        let session = Session { client: Client::new(global)?, show: Show::new(global.output) };
+        return repair(&session, ask).await;
+    }
     let found = match Client::new(global) {
         Ok(client) => client.get(&["doctor"]).await?,
         // A server that was named must answer; the local one may just not be there yet.
@@ -35,7 +41,8 @@ fn print(found: &Doctor) {
     for finding in &found.findings {
         let text = units::plain(&finding.text);
         output::line(format_args!("{:<8} {:<12} {text}", finding.level, finding.check));
-        for (name, words) in [("cause", &finding.cause), ("hint", &finding.hint)] {
+        for (name, words) in [("cause", &finding.cause), ("hint", &finding.hint), ("repair", &finding.repair)]
+        {
             if let Some(words) = words {
                 output::line(format_args!("{:<21} {name}: {}", "", units::plain(words)));
             }
@@ -48,6 +55,80 @@ fn print(found: &Doctor) {
         (0, warnings) => format!("{warnings} to be aware of"),
         (problems, warnings) => format!("{problems} wrong, {warnings} to be aware of"),
     });
+    let repairs = found.findings.iter().filter(|finding| finding.repair.is_some()).count();
+    if repairs > 0 {
+        output::line(format_args!("`hostler doctor --repair` repairs {repairs} of them, after asking"));
+    }
+}
+
+/// Shows what can be repaired, asks, and does no more than was shown.
+async fn repair(session: &Session, ask: &Ask) -> Result<Exit, Failure> {
+    let path = ["doctor", "repair"];
+    let preview = RepairAsk { preview: true, only: None };
+    let proposed: Repairs = session.client.post(&path, &preview).await?;
+    if ask.dry_run || proposed.items.is_empty() {
+        show(session, &proposed);
+        return Ok(Exit::DONE);
+    }
+    if !ask.yes {
+        list(&proposed);
+        if !confirmed()? {
+            output::line("nothing was changed");
+            return Ok(Exit::DONE);
+        }
+    }
+    let only = proposed.items.into_iter().map(|item| item.repair).collect();
+    let wanted = RepairAsk { preview: false, only: Some(only) };
+    let done: Repairs = session.client.post(&path, &wanted).await?;
+    show(session, &done);
+    let tasks = done.items.iter().filter_map(|item| Some((item.task.as_ref()?.id, item.task.clone()?)));
+    for task in tasks.collect::<BTreeMap<uuid::Uuid, Task>>().into_values() {
+        finish(&session.client, Some(task), ask.wait).await?;
+    }
+    let refused = done.items.iter().any(|item| item.outcome == RepairOutcome::Refused);
+    Ok(if refused { Exit::FAILED } else { Exit::DONE })
+}
+
+fn show(session: &Session, repairs: &Repairs) {
+    if session.show.is_json() {
+        output::json(repairs);
+    } else {
+        list(repairs);
+    }
+}
+
+fn list(repairs: &Repairs) {
+    for item in &repairs.items {
+        let outcome = match item.outcome {
+            RepairOutcome::Proposed => "would",
+            RepairOutcome::Done => "done",
+            RepairOutcome::Ordered => "ordered",
+            RepairOutcome::Refused => "refused",
+        };
+        output::line(format_args!("{outcome:<8} {}", units::plain(&item.repair)));
+        output::line(format_args!("{:<8} because {}", "", units::plain(&item.finding.text)));
+        if let Some(hint) = item.finding.hint.as_ref().filter(|_| item.outcome == RepairOutcome::Proposed) {
+            output::line(format_args!("{:<8} hint: {}", "", units::plain(hint)));
+        }
+        if let Some(error) = &item.error {
+            output::line(format_args!("{:<8} error: {}", "", units::plain(error)));
+        }
+    }
+    if repairs.items.is_empty() {
+        output::line("there is nothing to repair");
+    }
+}
+
+/// Asks on the terminal; without one there is nobody to be asked.
+fn confirmed() -> Result<bool, Failure> {
+    if !std::io::stdin().is_terminal() {
+        return Err(Failure::usage("nobody can be asked whether to do this").hint("say --yes"));
+    }
+    output::bytes(b"Do this? [y/N] ");
+    let mut answer = String::new();
+    let read = std::io::stdin().lock().read_line(&mut answer);
+    read.map_err(|error| Failure::because("cannot read the answer", &error))?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
 fn without_server(global: &Global, drivers: &dyn DriverFactory) -> Result<Doctor, Failure> {
@@ -66,8 +147,9 @@ fn without_server(global: &Global, drivers: &dyn DriverFactory) -> Result<Doctor
 }
 
 fn wire(finding: CoreFinding) -> Finding {
-    let CoreFinding { check, level, text, cause, hint } = finding;
-    Finding { check, level: level.into(), text, cause, hint }
+    let CoreFinding { check, level, text, cause, hint, repair } = finding;
+    let repair = repair.map(|repair| repair.to_string());
+    Finding { check, level: level.into(), text, cause, hint, repair }
 }
 
 /// Whether the data directory can be used, and how fast it is.

@@ -1,6 +1,6 @@
 //! The command line: starts the server, or talks to a running one as any client does.
 //!
-//! Every command but `serve`, `config`, `completions` and, when no server runs, `doctor` is a few requests to the
+//! Every command but `serve`, `backup`, `restore`, `store`, `config`, `completions` and, when no server runs, `doctor` is a few requests to the
 //! native HTTP API: over the unix socket of the data directory, or to `--url`. Errors go to stderr as `error:`,
 //! `cause:` and `hint:`; [`Exit`] lists the exit codes.
 
@@ -11,6 +11,7 @@ mod machine;
 mod objects;
 mod settings;
 mod show;
+mod state;
 
 use crate::config::{self, Variables};
 use crate::failure::{Exit, Failure};
@@ -69,7 +70,10 @@ fn run(cli: Cli, drivers: &dyn DriverFactory) -> Result<Exit, Failure> {
             settings::completions(shell, drivers.program());
             Ok(Exit::DONE)
         }
-        Command::Doctor => block_on(doctor::doctor(&global, drivers)),
+        Command::Backup(file) => block_on(state::backup(&global, &file)),
+        Command::Restore(file) => block_on(state::restore(&global, &file)),
+        Command::Store(command) => block_on(state::store(&command)),
+        Command::Doctor(ask) => block_on(doctor::doctor(&global, &ask, drivers)),
         command => block_on(async { ask(command, &global).await }),
     }
 }
@@ -80,6 +84,7 @@ async fn ask(command: Command, global: &Global) -> Result<Exit, Failure> {
         Command::Machine(command) => machine::run(&session, command).await,
         Command::Ssh(ssh) => machine::ssh(&session, ssh).await,
         Command::Template(command) => objects::template(&session, command).await,
+        Command::Medium(command) => objects::medium(&session, command).await,
         Command::Volume(command) => objects::volume(&session, command).await,
         Command::Snapshot(command) => objects::snapshot(&session, command).await,
         Command::Network(command) => objects::network(&session, command).await,
@@ -90,9 +95,13 @@ async fn ask(command: Command, global: &Global) -> Result<Exit, Failure> {
         Command::Token(command) => objects::token(&session, command).await,
         Command::Whoami => objects::whoami(&session).await,
         Command::Events => objects::events(&session).await,
-        Command::Serve(_) | Command::Config(_) | Command::Completions { .. } | Command::Doctor => {
-            Ok(Exit::DONE)
-        }
+        Command::Serve(_)
+        | Command::Backup(_)
+        | Command::Restore(_)
+        | Command::Store(_)
+        | Command::Config(_)
+        | Command::Completions { .. }
+        | Command::Doctor(_) => Ok(Exit::DONE),
     }
 }
 

@@ -40,6 +40,22 @@ accelerator = "auto"
 # A machine's console log is cut down when it grows beyond this.
 console_bytes = 1048576
 
+[images]
+# Images and media are fetched from public addresses only. These prefixes are allowed, too, e.g. ["10.0.0.0/8"].
+allow_addresses = []
+# An HTTP proxy to fetch through. It resolves the names, so it must keep others from your network itself.
+# proxy = "http://proxy.example:3128"
+# The longest that one file may take, and how long a server may send nothing.
+patience_s = 14400
+stall_s = 60
+
+[isolation]
+# Users for machines, one for each, when hostler is root. Nobody else on this host may have these numbers.
+# Empty: all machines run as hostler itself, and are one trust domain.
+uids = "1900000000-1900065535"
+# What a machine's process may take beyond the guest's memory, MiB; for emulated guests 256 more. At least 150.
+memory_overhead_mib = 256
+
 [tasks]
 # Tasks that run at the same time.
 concurrency = 8

@@ -2,6 +2,8 @@
 
 use super::{ConfigError, Listen};
 use hostler_core::core::Settings;
+use hostler_drivers::fetch::FetchRules;
+use hostler_drivers::qemu::UidRange;
 use hostler_store::{Address, OpenError};
 use serde::{Deserialize, Serialize};
 use std::os::unix::fs::MetadataExt;
@@ -24,6 +26,10 @@ pub struct Config {
     pub store: Store,
     /// How machines are run.
     pub qemu: Qemu,
+    /// What images and media may be fetched.
+    pub images: Images,
+    /// What keeps machines apart.
+    pub isolation: Isolation,
     /// Work in the background.
     pub tasks: Tasks,
     /// How long what has ended is kept.
@@ -137,6 +143,71 @@ impl Default for Qemu {
     }
 }
 
+/// What images and media may be fetched.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Images {
+    /// Prefixes of addresses that are not public and may be fetched from all the same, e.g. `10.0.0.0/8`.
+    pub allow_addresses: Vec<String>,
+    /// An HTTP proxy to fetch through; the environment is not asked for one.
+    pub proxy: Option<String>,
+    /// The longest that one file may take.
+    pub patience_s: u64,
+    /// How long a server may send nothing.
+    pub stall_s: u64,
+}
+
+impl Default for Images {
+    fn default() -> Self {
+        let rules = FetchRules::default();
+        Self {
+            allow_addresses: Vec::new(),
+            proxy: None,
+            patience_s: rules.patience.as_secs(),
+            stall_s: rules.stall.as_secs(),
+        }
+    }
+}
+
+impl Images {
+    /// As the driver wants it. Prefixes were checked before.
+    pub fn rules(&self) -> FetchRules {
+        FetchRules {
+            allow_addresses: self.allow_addresses.iter().filter_map(|prefix| prefix.parse().ok()).collect(),
+            proxy: self.proxy.clone(),
+            patience: Duration::from_secs(self.patience_s),
+            stall: Duration::from_secs(self.stall_s),
+            ..FetchRules::default()
+        }
+    }
+}
+
+/// What keeps machines apart.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Isolation {
+    /// User ids for machines, one for each, as `FIRST-LAST`; used when we are root. Empty: machines run as we do.
+    pub uids: String,
+    /// What a machine's process may take beyond the guest's memory.
+    pub memory_overhead_mib: u64,
+}
+
+impl Default for Isolation {
+    fn default() -> Self {
+        Self { uids: UidRange::USUAL.text(), memory_overhead_mib: 256 }
+    }
+}
+
+impl Isolation {
+    /// The range, if there is one.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn range(&self) -> Result<Option<UidRange>, String> {
+        if self.uids.is_empty() { Ok(None) } else { UidRange::parse(&self.uids).map(Some) }
+    }
+}
+
 /// Work in the background.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -220,6 +291,21 @@ impl Config {
                 return refuse(key, "must be between 1 and 876600");
             }
         }
+        for prefix in &self.images.allow_addresses {
+            if let Err(why) = FetchRules::check_prefix(prefix) {
+                return Err(("images.allow_addresses", why));
+            }
+        }
+        if self.images.proxy.as_ref().is_some_and(|proxy| !proxy.starts_with("http://")) {
+            return refuse("images.proxy", "must be the address of an HTTP proxy, http://HOST:PORT");
+        }
+        for (key, seconds) in
+            [("images.patience_s", self.images.patience_s), ("images.stall_s", self.images.stall_s)]
+        {
+            if !(1..=604_800).contains(&seconds) {
+                return refuse(key, "must be between 1 and 604800");
+            }
+        }
         if self.store.url.is_some() && self.store.url_file.is_some() {
             return refuse("store.url", "and store.url_file cannot both be set");
         }
@@ -230,6 +316,12 @@ impl Config {
         }
         if self.qemu.console_bytes < 4096 {
             return refuse("qemu.console_bytes", "must be at least 4096");
+        }
+        if let Err(why) = self.isolation.range() {
+            return Err(("isolation.uids", why));
+        }
+        if !(150..=1 << 20).contains(&self.isolation.memory_overhead_mib) {
+            return refuse("isolation.memory_overhead_mib", "must be between 150 and 1048576");
         }
         if self.qemu.accelerator.is_empty() {
             return refuse("qemu.accelerator", "must be `auto`, `kvm` or `tcg`");

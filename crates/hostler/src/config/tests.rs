@@ -52,11 +52,23 @@ fn a_wrong_value_and_broken_syntax_name_their_place() {
 }
 
 #[test]
+fn users_of_machines_are_nobody_elses() {
+    let text = refusal("[isolation]\nuids = \"0-1000\"\n");
+    assert!(text.starts_with("hostler.toml: isolation.uids `0-1000` has numbers outside of"), "{text}");
+    assert!(refusal("[isolation]\nuids = \"many\"\n").contains("write FIRST-LAST"));
+    assert!(refusal("[isolation]\nmemory_overhead_mib = 10\n").contains("must be between 150"));
+    parse(Path::new("hostler.toml"), "[isolation]\nuids = \"\"\n").unwrap();
+}
+
+#[test]
 fn a_value_out_of_range_names_its_setting() {
     assert_eq!(
         refusal("[tasks]\nconcurrency = 0\n"),
         "hostler.toml: tasks.concurrency must be between 1 and 1024"
     );
+    let text = refusal("[images]\nallow_addresses = [\"10.0.0.1/8\"]\n");
+    assert!(text.ends_with("says more than its length: did you mean 10.0.0.0/8?"), "{text}");
+    assert!(refusal("[images]\nproxy = \"socks5://a\"\n").contains("images.proxy must be the address"));
 }
 
 #[test]

@@ -1,12 +1,13 @@
 //! How this process comes to its host and its key: from the data directory, and from what the database says.
 
-use super::data_dir::DataDir;
+use super::data_dir::{DataDir, kept_key};
 use super::{first, host_file};
 use crate::config::Variables;
 use crate::failure::{Exit, Failure};
 use hostler_core::hosts::{self, Arrival, Installation, Key};
 use hostler_core::ports::{Clock, Ids, Store};
 use std::net::SocketAddr;
+use std::path::Path;
 use uuid::Uuid;
 
 /// What this process is, now that it has come.
@@ -31,7 +32,13 @@ pub(super) async fn arrive(
 ) -> Result<Arrived, Failure> {
     let unreadable = |error| Failure::because("cannot read the installation", &error);
     let installed = hosts::is_installed(store).await.map_err(unreadable)?;
-    let (key, replaced) = data_dir.key(installed)?;
+    let (key, replaced) = match variables.get("CREDENTIALS_DIRECTORY") {
+        Some(credentials) => match kept_key(Path::new(credentials))? {
+            Some(key) => (key, false),
+            None => data_dir.key(installed)?,
+        },
+        None => data_dir.key(installed)?,
+    };
     let before = if shared { None } else { hosts::only_host(store).await.map_err(unreadable)? };
     let own = host_file::read(data_dir.path(), before, ids)?;
     let arrival = Arrival {

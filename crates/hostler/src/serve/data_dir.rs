@@ -6,7 +6,7 @@ use rustix::io::Errno;
 use rustix::time::Timespec;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ const LOCK_PAUSE_NS: i64 = 10_000_000;
 
 /// The data directory of this process, held until it is dropped.
 #[derive(Debug)]
-pub(super) struct DataDir {
+pub(crate) struct DataDir {
     path: PathBuf,
     /// The lock goes with the open file, so it cannot outlive the process.
     _lock: File,
@@ -24,14 +24,30 @@ pub(super) struct DataDir {
 
 impl DataDir {
     /// Makes the directory if need be and takes it for this process.
-    pub(super) fn take(path: &Path) -> Result<Self, Failure> {
+    pub(crate) fn take(path: &Path) -> Result<Self, Failure> {
         make(path)?;
         let lock = lock(path)?;
-        Ok(Self { path: path.to_owned(), _lock: lock })
+        let taken = Self { path: path.to_owned(), _lock: lock };
+        taken.close_database()?;
+        Ok(taken)
+    }
+
+    /// Machines may pass through this directory: a database that was restored with rights for all must not be readable.
+    fn close_database(&self) -> Result<(), Failure> {
+        for ending in ["", "-wal", "-shm"] {
+            let path = self.path.join(format!("hostler.db{ending}"));
+            match std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)) {
+                Err(error) if error.kind() != ErrorKind::NotFound => {
+                    return Err(Failure::because(format!("cannot make {} private", path.display()), &error));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// Where it is.
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
@@ -54,7 +70,6 @@ impl DataDir {
             }
             Err(error) => return Err(Failure::because(format!("cannot read {}", path.display()), &error)),
         };
-        let mut key = [0; 32];
         if text.is_empty() {
             return Ok((new_key(&path)?, true));
         }
@@ -63,12 +78,27 @@ impl DataDir {
             return Err(Failure::new(format!("others may read {}", path.display()))
                 .hint(format!("if nobody has: `chmod 600 {}`", path.display())));
         }
-        hex::decode_to_slice(&text, &mut key).map_err(|_| {
-            Failure::new(format!("{} is damaged: it must hold 64 hexadecimal digits", path.display()))
-                .hint("restore it from a backup")
-        })?;
-        Ok((key, false))
+        Ok((digits(&path, &text)?, false))
     }
+}
+
+/// The key that the service manager keeps for us, if it does: its credential `hostler-key`.
+pub(super) fn kept_key(credentials: &Path) -> Result<Option<[u8; 32]>, Failure> {
+    let path = credentials.join("hostler-key");
+    match std::fs::read_to_string(&path) {
+        Ok(text) => digits(&path, text.trim()).map(Some),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Failure::because(format!("cannot read {}", path.display()), &error)),
+    }
+}
+
+fn digits(path: &Path, text: &str) -> Result<[u8; 32], Failure> {
+    let mut key = [0; 32];
+    hex::decode_to_slice(text, &mut key).map_err(|_| {
+        Failure::new(format!("{} is damaged: it must hold 64 hexadecimal digits", path.display()))
+            .hint("restore it from a backup")
+    })?;
+    Ok(key)
 }
 
 fn missing(path: &Path) -> Failure {
@@ -91,7 +121,7 @@ fn new_key(path: &Path) -> Result<[u8; 32], Failure> {
 }
 
 /// Writes a file that only we may read, at once and for good: a crash leaves the old one or the new one.
-pub(super) fn write_private(path: &Path, text: &str) -> Result<(), Failure> {
+pub(crate) fn write_private(path: &Path, text: &str) -> Result<(), Failure> {
     let write = || -> std::io::Result<()> {
         let new = path.with_extension("new");
         if let Err(error) = std::fs::remove_file(&new)
@@ -183,7 +213,6 @@ fn lock_soon(file: &File) -> Result<(), Errno> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt;
 
     #[test]
     fn a_second_server_is_told_which_process_has_the_directory() {
@@ -195,6 +224,16 @@ mod tests {
         assert!(refused.text.starts_with(&format!("process {} serves", std::process::id())), "{refused}");
         drop(first);
         DataDir::take(&path).unwrap();
+    }
+
+    #[test]
+    fn a_database_restored_with_rights_for_all_becomes_private() {
+        let directory = tempfile::tempdir().unwrap();
+        let database = directory.path().join("hostler.db");
+        std::fs::write(&database, "").unwrap();
+        std::fs::set_permissions(&database, std::fs::Permissions::from_mode(0o644)).unwrap();
+        DataDir::take(directory.path()).unwrap();
+        assert_eq!(std::fs::metadata(&database).unwrap().mode() & 0o777, 0o600);
     }
 
     #[test]
@@ -215,6 +254,16 @@ mod tests {
         assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
         assert!(data.key(true).unwrap_err().text.starts_with("others may read"));
+    }
+
+    #[test]
+    fn a_service_manager_may_keep_the_key() {
+        let credentials = tempfile::tempdir().unwrap();
+        assert_eq!(kept_key(credentials.path()).unwrap(), None);
+        std::fs::write(credentials.path().join("hostler-key"), format!("{}\n", "07".repeat(32))).unwrap();
+        assert_eq!(kept_key(credentials.path()).unwrap(), Some([7; 32]));
+        std::fs::write(credentials.path().join("hostler-key"), "zz").unwrap();
+        assert!(kept_key(credentials.path()).unwrap_err().text.contains("is damaged"));
     }
 
     #[test]

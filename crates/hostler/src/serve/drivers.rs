@@ -46,7 +46,18 @@ impl DriverFactory for RealDrivers {
         "hostler"
     }
 
-    fn check(&self, _config: &Config) -> Result<(), Failure> {
+    fn check(&self, config: &Config) -> Result<(), Failure> {
+        let range = config.isolation.range().map_err(|why| Failure::new(format!("isolation.uids {why}")))?;
+        let Some(range) = range else { return Ok(()) };
+        for book in ["/etc/passwd", "/etc/group"] {
+            let lines = std::fs::read_to_string(book).unwrap_or_default();
+            if let Some(name) = range.taken_by(&lines) {
+                return Err(Failure::new(format!(
+                    "isolation.uids has a number that belongs to {name} in {book}"
+                ))
+                .hint("name a range that nobody has; machines must not share a user with anybody"));
+            }
+        }
         Ok(())
     }
 
@@ -60,7 +71,14 @@ impl DriverFactory for RealDrivers {
             None => Finding::problem(check, format!("there is no program {}", program.display()))
                 .hint(format!("install {package}, or name it in [qemu] of the configuration")),
         });
-        found.into()
+        let mut found = Vec::from(found);
+        found.push(match hostler_drivers::qemu::firmware::missing() {
+            None => Finding::ok("firmware", "UEFI firmware is there"),
+            Some(why) => {
+                Finding::warning("firmware", "machines of templates with UEFI cannot start").because(why)
+            }
+        });
+        found
     }
 
     fn make(
@@ -74,16 +92,18 @@ impl DriverFactory for RealDrivers {
         }
         let Qemu { binary, qemu_img, agent, console_bytes, .. } = config.qemu.clone();
         let hypervisor = QemuHypervisor::new(QemuConfig {
-            host: installation.host,
-            data_dir: data_dir.to_owned(),
             binary,
             accelerator: accelerator(&config.qemu.accelerator),
             console_bytes,
+            uids: config.isolation.range().map_err(Failure::new)?,
+            memory_overhead_mib: config.isolation.memory_overhead_mib,
+            ..QemuConfig::new(installation.host, data_dir)
         });
         let storage = LocalStorage::new(LocalStorageConfig {
             id: installation.storage,
             data_dir: data_dir.to_owned(),
             qemu_img,
+            fetch: config.images.rules(),
             agent: agent.or_else(agent_beside_us),
         });
         let switch = Arc::new(LinuxSwitch::new(installation.host, data_dir));

@@ -17,6 +17,7 @@ mod listen;
 mod log;
 mod system;
 
+pub(crate) use data_dir::{DataDir, write_private};
 pub use drivers::{DriverFactory, RealDrivers};
 pub use system::{SystemClock, SystemIds};
 
@@ -28,7 +29,6 @@ use axum::Router;
 use axum::extract::{ConnectInfo, Request};
 use axum::middleware::map_request;
 use axum::serve::ListenerExt;
-use data_dir::DataDir;
 use hostler_core::Core;
 use hostler_core::core::{LocalHost, Parts};
 use hostler_core::ports::{Clock, Ids, Store};

@@ -1,7 +1,7 @@
 //! Stories with a whole distribution as guest: systemd, cloud-init, both agents.
 
-use crate::debian_template;
 use crate::server::{Program, Server};
+use crate::{debian_image, debian_template};
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -24,6 +24,8 @@ async fn real_debian() {
     }
     let folder = tempfile::tempdir().unwrap();
     let stage = Stage::set(folder.path()).await.unwrap();
+    stage.what_is_not_signed_is_refused().await.context("Secure Boot").unwrap();
+    stage.a_cloud_image_boots_by_secure_boot().await.context("a cloud image").unwrap();
     stage.a_machine_with_an_identity().await.context("a machine with an identity").unwrap();
     assert_eq!(stage.server.stop().await.unwrap(), Some(0));
 }
@@ -144,13 +146,6 @@ impl Stage {
         let keys = self.run("whole", &["cat", "/root/.ssh/authorized_keys"]).await?;
         ensure!(keys.matches("ssh-ed25519 ").count() == 2, "{keys}");
 
-        // With ours silent, QEMU's own agent tells the same.
-        self.ssh("whole", "root", "systemctl stop hostler-agent").await?;
-        let theirs = |machine: &Value| machine["guest"]["agent"] == "qemu-guest-agent";
-        let machine = self.until("whole", "QEMU's agent", theirs).await?;
-        ensure!(machine["guest"]["host_name"] == "whole", "{}", machine["guest"]);
-        ensure!(machine["guest"]["addresses"]["eth0"].to_string().contains("10.0.2.15"));
-
         let before = self.ssh("whole", "root", "cat /proc/sys/kernel/random/boot_id").await?;
         let begun = Instant::now();
         self.carry_out("POST", "/machines/whole/stop", json!({})).await?;
@@ -161,5 +156,66 @@ impl Stage {
         ensure!(self.ssh("whole", "root", "cat /proc/sys/kernel/random/boot_id").await? != before);
         ensure!(self.run("whole", &["cat", "/etc/from-owner"]).await? == "kept");
         self.carry_out("DELETE", "/machines/whole", Value::Null).await
+    }
+
+    async fn import(&self, name: &str, image: &Path, firmware: &str) -> Result<()> {
+        let source = json!({ "from": "file", "path": image.to_str(), "format": "qcow2" });
+        self.carry_out("POST", "/templates", json!({ "name": name, "source": source, "firmware": firmware }))
+            .await
+    }
+
+    async fn says(&self, name: &str, words: &str) -> Result<()> {
+        let path = format!("/machines/{name}/console/log");
+        let spoke = async || {
+            let log = self.server.get(&path).await?;
+            Ok(log.as_str().is_some_and(|text| text.contains(words)).then_some(()))
+        };
+        let seen = crate::server::until(words, PATIENCE, spoke).await;
+        match seen {
+            Ok(()) => Ok(()),
+            Err(error) => Err(error.context(self.console(name).await?)),
+        }
+    }
+
+    /// The same disk, whose kernel somebody has changed: plain UEFI boots it, Secure Boot does not.
+    async fn what_is_not_signed_is_refused(&self) -> Result<()> {
+        let image = self.folder.join("unsigned.qcow2");
+        debian_image::unsigned(&debian_template::disk(&self.server.data)?, &self.folder, &image).await?;
+        for (name, firmware, words) in
+            [("strict", "uefi_secure", "bad shim signature"), ("lax", "uefi", "Kernel panic")]
+        {
+            self.import(name, &image, firmware).await?;
+            self.carry_out("POST", "/machines", json!({ "name": name, "template": name })).await?;
+            self.says(name, words).await?;
+            self.carry_out("DELETE", &format!("/machines/{name}"), Value::Null).await?;
+        }
+        Ok(())
+    }
+
+    /// As distributions ship them: partitions, a boot loader, cloud-init, QEMU's agent, and nothing of ours.
+    async fn a_cloud_image_boots_by_secure_boot(&self) -> Result<()> {
+        let image = self.folder.join("cloud.qcow2");
+        debian_image::cloud(&debian_template::disk(&self.server.data)?, &self.folder, &image).await?;
+        self.import("cloud", &image, "uefi_secure").await?;
+        let body = json!({ "name": "cloudy", "template": "cloud", "memory_mib": 768, "ssh_keys": [self.public_key] });
+        let begun = Instant::now();
+        self.carry_out("POST", "/machines", body).await?;
+        let theirs = |machine: &Value| machine["guest"]["agent"] == "qemu-guest-agent";
+        let machine = self.until("cloudy", "QEMU's agent", theirs).await?;
+        eprintln!("a cloud image, from the command to QEMU's agent: {:?}", begun.elapsed());
+        ensure!(machine["ready"] == true, "{machine}");
+        ensure!(self.ssh("cloudy", "root", "hostname").await? == "cloudy");
+        eprintln!("a cloud image, from the command to a command over SSH: {:?}", begun.elapsed());
+        let id = self.ssh("cloudy", "root", "cat /var/lib/cloud/data/instance-id").await?;
+        ensure!(machine["id"] == *id, "{id}");
+        let variables = "/sys/firmware/efi/efivars";
+        let secure = format!("od -An -tu1 -j4 {variables}/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c");
+        ensure!(self.ssh("cloudy", "root", &secure).await? == "1", "Secure Boot is off");
+        let own = format!("{variables}/Hostler-5a1d4a0c-5d4b-4f6e-9d0a-3c8f2f8f7a11");
+        self.ssh("cloudy", "root", &format!("printf '\\007\\000\\000\\000kept' >{own}")).await?;
+        self.carry_out("POST", "/machines/cloudy/stop", json!({})).await?;
+        self.carry_out("POST", "/machines/cloudy/start", json!({})).await?;
+        ensure!(self.ssh("cloudy", "root", &format!("tail -c 4 {own}")).await? == "kept");
+        self.carry_out("DELETE", "/machines/cloudy", Value::Null).await
     }
 }

@@ -29,8 +29,11 @@ const TAKEN: [&str; 4] = ["hostler.db", "hostler.db-wal", "key", "images"];
 pub fn missing() -> Option<String> {
     let places = ["/usr/bin", "/usr/sbin"].map(Path::new);
     let found = |tool: &str| places.iter().any(|place| place.join(tool).is_file());
-    let lacking = ["mmdebstrap", "mke2fs", "debugfs"].into_iter().find(|tool| !found(tool));
-    crate::server::missing().or(lacking.map(|tool| format!("{tool} is not installed")))
+    let lacking = ["mmdebstrap", "mke2fs", "debugfs", "mformat", "mcopy", "sfdisk"]
+        .into_iter()
+        .find(|tool| !found(tool));
+    let lacking = lacking.map(|tool| format!("{tool} is not installed"));
+    crate::server::missing().or(lacking).or_else(hostler_drivers::qemu::firmware::missing)
 }
 
 /// Makes `data` a data directory with the template, which is built if need be.
@@ -49,6 +52,14 @@ pub async fn data_directory(data: &Path) -> Result<()> {
         take(&place.join(name), &data.join(name)).with_context(|| format!("taking over {name}"))?;
     }
     Ok(())
+}
+
+/// The template's disk in a data directory.
+pub fn disk(data: &Path) -> Result<PathBuf> {
+    let found = fs::read_dir(data.join("images"))?.flatten().map(|entry| entry.path().join("disk.qcow2"));
+    let mut sized: Vec<_> = found.filter_map(|path| Some((path.metadata().ok()?.len(), path))).collect();
+    sized.sort();
+    Ok(sized.pop().context("there is no template")?.1)
 }
 
 async fn lock(path: PathBuf) -> Result<fs::File> {
@@ -140,4 +151,18 @@ fn take(from: &Path, to: &Path) -> io::Result<()> {
         return Ok(());
     }
     fs::copy(from, to).map(drop)
+}
+
+/// Builds it ahead, so that nobody takes its minutes for those of a story.
+#[tokio::test]
+async fn it_is_built_once_and_kept() {
+    if let Some(why) = missing() {
+        eprintln!("SKIPPED: no Debian template: {why}");
+        assert!(std::env::var_os("CI").is_none(), "in CI it must be built: {why}");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    data_directory(&data).await.unwrap();
+    assert!(disk(&data).unwrap().metadata().unwrap().len() > 100 << 20);
 }

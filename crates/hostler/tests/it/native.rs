@@ -184,6 +184,8 @@ async fn every_list_answers_in_every_order_page_by_page() {
     for name in ["c", "a", "b"] {
         door.post("/machines", json!({"name": name, "template": "micro"})).await;
         door.post("/volumes", json!({"name": name, "size_mib": 8})).await;
+        let source = json!({"from": "url", "url": "https://example.org/x.iso"});
+        door.post("/media", json!({"name": name, "source": source})).await;
         door.post("/tokens", json!({"description": name})).await;
         let ranges = json!([{"first": "10.0.0.1", "last": "10.0.0.9"}]);
         let added = door.post("/networks", json!({"name": name, "ranges": ranges})).await;
@@ -202,6 +204,7 @@ async fn every_list_answers_in_every_order_page_by_page() {
         ),
         ("/templates", &["id", "number", "name", "version", "created_at"]),
         ("/volumes", &["id", "number", "name", "size_mib", "created_at"]),
+        ("/media", &["id", "number", "name", "created_at"]),
         ("/networks", &["id", "number", "name", "created_at"]),
         ("/networks/a/addresses", &["id", "number", "created_at"]),
         ("/hosts", &["id", "number", "name", "created_at"]),
@@ -239,6 +242,7 @@ async fn every_list_answers_in_every_order_page_by_page() {
         ("/volumes?name=b&state=present", 2),
         ("/tasks?kind=machine.create&state=done&open=false", 3),
         ("/templates?state=ready&name=mic", 1),
+        ("/media?state=ready&name=b", 1),
         ("/storages", 1),
         ("/clusters", 1),
     ] {

@@ -1,5 +1,6 @@
 //! Stories with real QEMU and real guests.
 
+mod live;
 mod snapshots;
 
 use crate::server::{DEADLINE, Program, Server, missing};
@@ -7,6 +8,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::Output;
+use std::time::{Duration, Instant};
 use tokio::process::Command;
 
 /// One server and one template serve all stories, in order.
@@ -21,9 +23,11 @@ async fn real_machines() {
     let stage = Stage::set(folder.path()).await.unwrap();
     stage.the_life_of_a_machine().await.context("the life of a machine").unwrap();
     stage.a_guest_that_turns_itself_off().await.context("a guest that turns itself off").unwrap();
+    stage.a_guest_that_floods_its_channels().await.context("a guest that floods").unwrap();
     stage.a_disk_image_is_imported_and_boots().await.context("an import").unwrap();
     stage.what_cannot_start_says_why().await.context("a machine that cannot start").unwrap();
     let stage = stage.machines_outlive_the_server().await.context("machines outlive the server").unwrap();
+    let stage = stage.live_changes().await.context("live changes").unwrap();
     let stage = stage.snapshots().await.context("snapshots").unwrap();
     stage.ten_at_once().await.context("ten machines at once").unwrap();
     stage.nothing_is_left().await.context("nothing is left").unwrap();
@@ -148,6 +152,43 @@ impl Stage {
         ensure!(machine["reason"].is_string(), "it does not say why it is off: {machine}");
         self.power("sleepy", "start").await?;
         self.delete("sleepy").await
+    }
+
+    /// Everything that a guest can write to without end: its serial line, and the channel of an agent.
+    async fn a_guest_that_floods_its_channels(&self) -> Result<()> {
+        let machine = self.create("flood").await?;
+        let flood = "for to in /dev/ttyS0 /dev/vport*p2; do [ -c $to ] || exit 1; \
+                     (exec yes flood > $to 2> /dev/null < /dev/null) & done; exit 0";
+        self.in_guest("flood", &["/bin/busybox", "sh", "-c", flood]).await?;
+        let id = machine["id"].as_str().context("an id")?;
+        let log = self.server.data.join("machines").join(id).join("console.log");
+        // Long enough for the log to be cut down several times; what else is asked meanwhile is answered soon.
+        let (mut largest, mut last, mut cuts) = (0, 0, 0);
+        let begin = Instant::now();
+        while cuts < 3 && begin.elapsed() < DEADLINE {
+            let asked = Instant::now();
+            self.server.get("/machines").await?;
+            ensure!(asked.elapsed() < Duration::from_secs(5), "an answer took {:?}", asked.elapsed());
+            let length = log.metadata()?.len();
+            cuts += u32::from(length < last);
+            (largest, last) = (largest.max(length), length);
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        ensure!(cuts == 3, "the log was cut down {cuts} times; it has {last} bytes");
+        ensure!(largest < 32 << 20, "the log grew to {largest} bytes");
+        let told = self.server.get("/machines/flood/console/log").await?;
+        ensure!(
+            told.as_str().is_some_and(|text| text.ends_with("flood\n") || text.contains("flood")),
+            "{told}"
+        );
+        let machine = self.create("neighbour").await?;
+        ensure!(machine["ready"] == true, "a neighbour is not held up: {machine}");
+        let status = tokio::fs::read_to_string(format!("/proc/{}/status", self.server.pid())).await?;
+        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("a size")?;
+        let kib: u64 = resident.trim().trim_end_matches(" kB").parse()?;
+        ensure!(kib < 200 << 10, "the server has {kib} KiB");
+        self.delete("neighbour").await?;
+        self.delete("flood").await
     }
 
     /// The image of a machine that was set up and stopped, as somebody would bring it from elsewhere.

@@ -73,6 +73,12 @@ impl Door {
         Ok(Self(client.build()?))
     }
 
+    /// The stream of events at this path.
+    pub async fn feed(&self, path: &str) -> Result<Events> {
+        let answer = self.0.get(format!("http://localhost/hostler/v1{path}")).send().await?;
+        Ok(Events { answer: answer.error_for_status()?, heard: String::new() })
+    }
+
     /// A request; answers status and body.
     ///
     /// # Errors
@@ -97,6 +103,27 @@ impl Door {
         let text = answer.text().await?;
         let value = serde_json::from_str(&text).unwrap_or(Value::String(text));
         Ok((status, value))
+    }
+}
+
+/// A stream of events as they come.
+#[derive(Debug)]
+pub struct Events {
+    answer: reqwest::Response,
+    heard: String,
+}
+
+impl Events {
+    /// Returns when this was heard.
+    pub async fn until(&mut self, text: &str) -> Result<()> {
+        let heard = async {
+            while !self.heard.contains(text) {
+                let chunk = self.answer.chunk().await?.context("the stream has ended")?;
+                self.heard.push_str(&String::from_utf8_lossy(&chunk));
+            }
+            Ok(())
+        };
+        tokio::time::timeout(DEADLINE, heard).await.with_context(|| format!("{text} was not heard"))?
     }
 }
 

@@ -3,13 +3,15 @@
 
 use anyhow::{Context, Result, ensure};
 use hostler_core::core::ListAsk;
-use hostler_core::machines::Verb as Power;
-use hostler_core::ports::DriverErrorKind;
+use hostler_core::machines::{NicAsk, Verb as Power};
+use hostler_core::media::MediumAsk;
+use hostler_core::ports::{DriverErrorKind, ImageSource, IoLimits};
 use hostler_core::snapshots::SnapshotAsk;
 use hostler_core::tasks::{TASK_KINDS, TaskState};
 use hostler_core::volumes::VolumeAsk;
 use hostler_sim::{Mode, Verb, World};
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 /// Something a caller asks for, which orders one task.
 #[derive(Clone, Copy, Debug)]
@@ -21,9 +23,29 @@ enum Scene {
     TemplateDelete,
     VolumeCreate,
     VolumeDelete,
+    MediumMake,
+    MediumDelete,
+    Clean,
     SnapshotTake(Then),
     SnapshotRevert(Then),
     SnapshotRemove(Then),
+    /// Of a machine that is on.
+    Live(Live),
+    /// Of a volume that no machine has.
+    Grow,
+}
+
+/// A change of a machine that is on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Live {
+    Attach,
+    Detach,
+    Grow,
+    Limit,
+    Resize,
+    Insert,
+    NicAttach,
+    NicDetach,
 }
 
 /// How the machine is while its snapshot is taken, gone back to, or removed.
@@ -39,7 +61,7 @@ enum Then {
     Grown,
 }
 
-const SCENES: [Scene; 24] = [
+const SCENES: [Scene; 36] = [
     Scene::Create,
     Scene::Power(Power::Start, false),
     Scene::Power(Power::Stop, false),
@@ -54,6 +76,9 @@ const SCENES: [Scene; 24] = [
     Scene::TemplateDelete,
     Scene::VolumeCreate,
     Scene::VolumeDelete,
+    Scene::MediumMake,
+    Scene::MediumDelete,
+    Scene::Clean,
     Scene::SnapshotTake(Then::OnWithMemory),
     Scene::SnapshotTake(Then::On),
     Scene::SnapshotTake(Then::Off),
@@ -64,10 +89,19 @@ const SCENES: [Scene; 24] = [
     Scene::SnapshotRemove(Then::OnWithMemory),
     Scene::SnapshotRemove(Then::On),
     Scene::SnapshotRemove(Then::Off),
+    Scene::Live(Live::Attach),
+    Scene::Live(Live::Detach),
+    Scene::Live(Live::Grow),
+    Scene::Live(Live::Limit),
+    Scene::Live(Live::Resize),
+    Scene::Live(Live::Insert),
+    Scene::Live(Live::NicAttach),
+    Scene::Live(Live::NicDetach),
+    Scene::Grow,
 ];
 
 /// What tasks ask of drivers.
-const CALLED: [Verb; 20] = [
+const CALLED: [Verb; 31] = [
     Verb::Observe,
     Verb::Start,
     Verb::ShutDown,
@@ -88,7 +122,25 @@ const CALLED: [Verb; 20] = [
     Verb::VolumeSnapshot,
     Verb::VolumeRevert,
     Verb::VolumeSnapshotRemove,
+    Verb::MediumMake,
+    Verb::MediumRemove,
+    Verb::VolumeGrow,
+    Verb::DiskAttach,
+    Verb::DiskDetach,
+    Verb::DiskGrow,
+    Verb::DiskLimit,
+    Verb::MediumChange,
+    Verb::NicAttach,
+    Verb::NicDetach,
+    Verb::Resize,
 ];
+
+/// A medium from an address that a simulator never asks.
+fn medium() -> MediumAsk {
+    let url = "https://example.org/installer.iso".to_owned();
+    let source = ImageSource::Url { url, format: None, checksum: None, max_mib: 1024 };
+    MediumAsk { name: "iso".into(), source, description: String::new() }
+}
 
 /// A world in which the scene can begin.
 async fn stage(scene: Scene) -> Result<World> {
@@ -99,16 +151,26 @@ async fn stage(scene: Scene) -> Result<World> {
         | Scene::Delete
         | Scene::SnapshotTake(_)
         | Scene::SnapshotRevert(_)
-        | Scene::SnapshotRemove(_) => {
+        | Scene::SnapshotRemove(_)
+        | Scene::Live(_) => {
             core.machine_create(admin, &World::machine("m"), None).await?;
         }
-        Scene::VolumeDelete => {
+        Scene::VolumeDelete | Scene::Grow => {
             core.volume_create(admin, &VolumeAsk { name: "v".into(), size_mib: 8, storage: None }, None)
                 .await?;
+        }
+        Scene::MediumDelete => drop(core.medium_make(admin, &medium(), None).await?),
+        Scene::Clean => {
+            world.leave_something().await?;
+            world.clock.advance(Duration::from_secs(2 * 3600));
+            return Ok(world);
         }
         _ => {}
     }
     world.run_tasks(Mode::Plain).await?;
+    if let Scene::Live(live) = scene {
+        prepare(&world, live).await?;
+    }
     match scene {
         Scene::Power(Power::Start, _) => drop(core.machine_power(admin, "m", Power::Stop, true).await?),
         Scene::Power(Power::Resume, _) => drop(core.machine_power(admin, "m", Power::Pause, false).await?),
@@ -128,6 +190,7 @@ async fn stage(scene: Scene) -> Result<World> {
         if then == Then::Grown {
             let volume = core.volume_list(admin, ListAsk::default()).await?.items.remove(0);
             core.volume_grow(admin, &volume.id.to_string(), volume.size_mib + 8).await?;
+            world.run_tasks(Mode::Plain).await?;
             core.machine_power(admin, "m", Power::Start, false).await?;
             world.run_tasks(Mode::Plain).await?;
         }
@@ -135,6 +198,44 @@ async fn stage(scene: Scene) -> Result<World> {
     world.check_whole().await.context("before the scene")?;
     Ok(world)
 }
+
+/// What must be there before a machine that is on can be changed: the machine has volume 1, volume 2 is free.
+async fn prepare(world: &World, live: Live) -> Result<()> {
+    let (core, admin) = (&world.core, &world.admin);
+    core.volume_create(admin, &VolumeAsk { name: "v".into(), size_mib: 8, storage: None }, None).await?;
+    world.medium("cd").await?;
+    world.run_tasks(Mode::Plain).await?;
+    if live == Live::Detach {
+        core.volume_attach(admin, "2", "m").await?;
+    }
+    if live == Live::NicDetach {
+        core.nic_attach(admin, "m", &NicAsk { mac: Some(MAC.into()), ..NicAsk::default() }).await?;
+    }
+    world.run_tasks(Mode::Plain).await
+}
+
+async fn ask_live(world: &World, live: Live) -> Result<()> {
+    let (core, admin) = (&world.core, &world.admin);
+    match live {
+        Live::Attach => drop(core.volume_attach(admin, "2", "m").await?),
+        Live::Detach => drop(core.volume_detach(admin, "2").await?),
+        Live::Grow => {
+            let size_mib = core.volume_get(admin, "1").await?.size_mib + 8;
+            core.volume_grow(admin, "1", size_mib).await?;
+        }
+        Live::Limit => {
+            core.volume_limit(admin, "1", IoLimits { iops: Some(100), bytes: None }).await?;
+        }
+        Live::Resize => drop(core.machine_resize(admin, "m", Some(2), Some(256)).await?),
+        Live::Insert => drop(core.machine_medium(admin, "m", Some("cd"), false).await?),
+        Live::NicAttach => drop(core.nic_attach(admin, "m", &NicAsk::default()).await?),
+        Live::NicDetach => drop(core.nic_detach(admin, "m", MAC).await?),
+    }
+    Ok(())
+}
+
+/// Of the card that comes and goes.
+const MAC: &str = "52:54:00:00:00:aa";
 
 fn snapshot(memory: bool) -> SnapshotAsk {
     SnapshotAsk { name: "s".into(), description: String::new(), memory }
@@ -150,11 +251,12 @@ async fn ask(world: &World, scene: Scene) -> Result<()> {
         Scene::TemplateMake => {
             let mut ask = hostler_core::templates::TemplateAsk {
                 name: "another".into(),
-                source: hostler_core::ports::ImageSource::Recipe { recipe: "micro".into(), mirror: None },
+                source: ImageSource::Recipe { recipe: "micro".into(), mirror: None },
                 description: String::new(),
                 vcpus: 1,
                 memory_mib: 128,
                 disk_mib: 0,
+                firmware: hostler_core::templates::Firmware::Bios,
                 storage: None,
             };
             ask.description.push_str("a second one");
@@ -166,11 +268,16 @@ async fn ask(world: &World, scene: Scene) -> Result<()> {
                 .await?;
         }
         Scene::VolumeDelete => drop(core.volume_delete(admin, "1").await?),
+        Scene::Clean => drop(core.doctor_repair(admin, false, None).await?),
         Scene::SnapshotTake(then) => {
             core.snapshot_take(admin, "m", &snapshot(then == Then::OnWithMemory), None).await?;
         }
         Scene::SnapshotRevert(_) => drop(core.snapshot_revert(admin, "1", true).await?),
         Scene::SnapshotRemove(_) => drop(core.snapshot_remove(admin, "1").await?),
+        Scene::MediumMake => drop(core.medium_make(admin, &medium(), None).await?),
+        Scene::MediumDelete => drop(core.medium_delete(admin, "iso").await?),
+        Scene::Live(live) => ask_live(world, live).await?,
+        Scene::Grow => drop(core.volume_grow(admin, "1", 16).await?),
     }
     Ok(())
 }
@@ -242,6 +349,11 @@ async fn fails_cleanly(scene: Scene, verb: Verb) -> Result<bool> {
             world.core.volume_delete(&world.admin, "1").await?;
             world.run_tasks(Mode::Plain).await?;
         }
+        if matches!(scene, Scene::Clean) {
+            // What was removed is gone, what is left is found again.
+            ask(&world, scene).await?;
+            world.run_tasks(Mode::Plain).await?;
+        }
         if matches!(scene, Scene::SnapshotRemove(_)) {
             world.core.snapshot_remove(&world.admin, "1").await?;
             world.run_tasks(Mode::Plain).await?;
@@ -287,4 +399,46 @@ async fn a_cancelled_creation_leaves_nothing() {
     world.core.machine_create(&world.admin, &World::machine("m"), None).await.unwrap();
     world.run_tasks(Mode::Plain).await.unwrap();
     world.check_whole().await.unwrap();
+}
+
+/// While a machine's devices change, nothing else is done to it; what it cannot do while it is on is refused at once.
+#[tokio::test]
+async fn a_machine_is_held_while_its_devices_change() {
+    let world = stage(Scene::Live(Live::Attach)).await.unwrap();
+    let (core, admin) = (&world.core, &world.admin);
+    core.volume_attach(admin, "2", "m").await.unwrap();
+    let busy = [
+        core.machine_power(admin, "m", Power::Stop, true).await.unwrap_err(),
+        core.machine_resize(admin, "m", Some(2), None).await.unwrap_err(),
+        core.volume_detach(admin, "2").await.unwrap_err(),
+        core.volume_grow(admin, "1", 1 << 20).await.unwrap_err(),
+        core.machine_delete(admin, "m").await.unwrap_err(),
+    ];
+    assert!(busy.iter().all(|error| error.code == "busy"), "{busy:?}");
+    world.run_tasks(Mode::Plain).await.unwrap();
+    assert_eq!(core.volume_get(admin, "2").await.unwrap().position, 1);
+    let codes = [
+        core.volume_detach(admin, "1").await.unwrap_err().code,
+        core.machine_resize(admin, "m", None, Some(64)).await.unwrap_err().code,
+        core.volume_attach(admin, "2", "m").await.unwrap_err().code,
+        core.machine_medium(admin, "m", Some("other"), false).await.unwrap_err().code,
+        core.nic_attach(admin, "m", &NicAsk { mac: Some("x".into()), ..NicAsk::default() })
+            .await
+            .unwrap_err()
+            .code,
+    ];
+    assert_eq!(codes, ["in_use", "wrong_state", "attached", "not_found", "invalid"]);
+    world.check_whole().await.unwrap();
+    // Off, the same is done at once, and the next start has it all.
+    core.machine_power(admin, "m", Power::Stop, true).await.unwrap();
+    world.run_tasks(Mode::Plain).await.unwrap();
+    assert!(core.volume_detach(admin, "2").await.unwrap().task.is_none());
+    assert!(core.machine_resize(admin, "m", Some(3), Some(64)).await.unwrap().task.is_none());
+    assert!(core.machine_medium(admin, "m", Some("cd"), false).await.unwrap().task.is_none());
+    assert!(core.nic_attach(admin, "m", &NicAsk::default()).await.unwrap().task.is_none());
+    core.machine_power(admin, "m", Power::Start, false).await.unwrap();
+    world.run_tasks(Mode::Plain).await.unwrap();
+    world.check_whole().await.unwrap();
+    let devices = world.hypervisor.devices(core.machine_get(admin, "m").await.unwrap().id).unwrap();
+    assert_eq!((devices.vcpus, devices.nics.len(), devices.disks.len()), (3, 2, 1));
 }

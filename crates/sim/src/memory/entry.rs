@@ -1,5 +1,6 @@
 //! What is known of one simulated machine: the part that outlives the process, and the part that does not.
 
+use super::devices::Devices;
 use super::wall_ms;
 use hostler_core::ids::{HostId, MachineId, SnapshotId};
 use hostler_core::machines::Observed;
@@ -29,6 +30,9 @@ pub(super) struct Entry {
     pub(super) began_ms: u64,
     /// When the power button was pressed, while the guest has not yet turned itself off.
     pub(super) asked_off_ms: Option<u64>,
+    /// What is plugged in; of no meaning while it is off.
+    #[serde(default)]
+    pub(super) devices: Devices,
     /// Snapshots that its memory was kept in.
     #[serde(default)]
     pub(super) memories: BTreeSet<SnapshotId>,
@@ -54,6 +58,7 @@ impl Entry {
             addresses,
             began_ms: wall_ms(),
             asked_off_ms: None,
+            devices: Devices::started(spec),
             memories: before.map(|before| before.memories.clone()).unwrap_or_default(),
         }
     }

@@ -3,10 +3,11 @@
 //! The map's lock is held for a lookup only; each machine has a lock of its own, held while its state changes in the
 //! journal and in memory, in this order, so that what the process remembered was always written before.
 
+use super::devices::Devices;
 use super::entry::{Entry, Live};
 use super::journal::Journal;
 use super::{lock, wall_ms};
-use hostler_core::ids::{HostId, MachineId, SnapshotId};
+use hostler_core::ids::{HostId, MachineId, SnapshotId, VolumeId};
 use hostler_core::machines::Observed;
 use hostler_core::ports::{DriverError, HypervisorEvent, MachineSpec, Sighting};
 use std::collections::HashMap;
@@ -130,6 +131,32 @@ impl Fleet {
     /// A guest that runs on from a snapshot has booted already.
     fn boot_of(&self, spec: &MachineSpec) -> Duration {
         if spec.snapshot.is_some() { Duration::ZERO } else { self.boot }
+    }
+
+    /// Changes what is plugged into a machine that is up, in the journal and in memory, or not at all.
+    pub(super) fn change(
+        &self,
+        id: MachineId,
+        change: impl FnOnce(&mut Devices) -> Result<(), DriverError>,
+    ) -> Result<(), DriverError> {
+        let machine = self.get(id)?;
+        let mut live = lock(&machine);
+        if !live.is_up() {
+            return Err(is_off(id));
+        }
+        let mut devices = live.entry.devices.clone();
+        change(&mut devices)?;
+        self.alter(&mut live, |entry| entry.devices = devices)
+    }
+
+    /// The machine that is up and has this disk.
+    pub(super) fn holder(&self, volume: VolumeId) -> Option<MachineId> {
+        let machines: Vec<_> = lock(&self.machines).values().cloned().collect();
+        let has = |machine: &Arc<Mutex<Live>>| {
+            let live = lock(machine);
+            (live.is_up() && live.entry.devices.disks.contains_key(&volume)).then_some(live.entry.id)
+        };
+        machines.iter().find_map(has)
     }
 
     /// Keeps the memory of a machine that is up.

@@ -6,6 +6,7 @@
 
 mod clock;
 mod console;
+mod devices;
 mod entry;
 mod fleet;
 mod guest;
@@ -16,6 +17,7 @@ mod storage;
 mod switch;
 
 pub use clock::TestClock;
+pub use devices::Devices;
 pub use hypervisor::SimHypervisor;
 pub use ids::SeededIds;
 pub use storage::SimStorage;

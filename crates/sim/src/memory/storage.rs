@@ -9,7 +9,7 @@ use hostler_core::ids::{MediumId, SnapshotId, StorageId, TemplateId, VolumeId};
 use hostler_core::ports::{
     DriverError, ImageSource, MediumFacts, Progress, Storage, StorageFacts, StorageItem, VolumeSpec,
 };
-use hostler_core::templates::{Image, ImageDisk, ImageFormat};
+use hostler_core::templates::{Image, ImageDisk, ImageFormat, SourceFormat};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
@@ -41,6 +41,7 @@ struct Inner {
     images: Journal,
     volumes: Journal,
     snapshots: Journal,
+    media: Journal,
     kept: Mutex<Kept>,
 }
 
@@ -48,6 +49,7 @@ struct Inner {
 struct Kept {
     images: HashMap<TemplateId, Image>,
     volumes: HashMap<VolumeId, VolumeSpec>,
+    media: HashMap<MediumId, MediumFacts>,
     snapshots: HashMap<VolumeId, Snapshots>,
 }
 
@@ -64,8 +66,14 @@ struct ImageEntry {
     image: Image,
 }
 
+#[derive(Serialize, Deserialize)]
+struct MediumEntry {
+    medium: MediumId,
+    facts: MediumFacts,
+}
+
 impl SimStorage {
-    /// A storage that keeps its entries under `sim/images/` and `sim/volumes/` of the data directory, unless the
+    /// A storage that keeps its entries under `sim/images/`, `sim/volumes/` and `sim/media/` of the data directory, unless the
     /// configuration says that nothing shall be kept. What an earlier process made is there at once.
     pub fn open(
         id: StorageId,
@@ -81,6 +89,7 @@ impl SimStorage {
             Journal::open(path.join("images"))?,
             Journal::open(path.join("volumes"))?,
             Journal::open(path.join("snapshots"))?,
+            Journal::open(path.join("media"))?,
         ];
         let storage = Self::with(id, path, config, faults, journals);
         {
@@ -91,6 +100,8 @@ impl SimStorage {
             kept.volumes = volumes.into_iter().map(|spec| (spec.id, spec)).collect();
             let snapshots = storage.0.snapshots.entries::<Snapshots>()?;
             kept.snapshots = snapshots.into_iter().map(|of| (of.volume, of)).collect();
+            let media = storage.0.media.entries::<MediumEntry>()?;
+            kept.media = media.into_iter().map(|entry| (entry.medium, entry.facts)).collect();
         }
         Ok(storage)
     }
@@ -105,7 +116,7 @@ impl SimStorage {
         path: PathBuf,
         config: &SimConfig,
         faults: Faults,
-        [images, volumes, snapshots]: [Journal; 3],
+        [images, volumes, snapshots, media]: [Journal; 4],
     ) -> Self {
         Self(Arc::new(Inner {
             id,
@@ -116,6 +127,7 @@ impl SimStorage {
             images,
             volumes,
             snapshots,
+            media,
             kept: Mutex::default(),
         }))
     }
@@ -144,6 +156,27 @@ impl SimStorage {
         of.taken.entry(snapshot).or_insert(size_mib);
         self.0.snapshots.keep(id.0, &of)?;
         kept.snapshots.insert(id, of);
+        Ok(())
+    }
+
+    /// Whether this volume is here.
+    pub(super) fn has(&self, id: VolumeId) -> bool {
+        lock(&self.0.kept).volumes.contains_key(&id)
+    }
+
+    /// Grows a volume, whoever has it open.
+    pub(super) fn grow(&self, id: VolumeId, size_mib: u64) -> Result<(), DriverError> {
+        let mut kept = lock(&self.0.kept);
+        let mut spec = kept.volumes.get(&id).cloned().ok_or_else(|| gone(id))?;
+        if size_mib < spec.size_mib {
+            return Err(DriverError::refused(format!(
+                "volume {id} has {} MiB and cannot shrink to {size_mib} MiB",
+                spec.size_mib
+            )));
+        }
+        spec.size_mib = size_mib;
+        self.0.volumes.keep(id.0, &spec)?;
+        kept.volumes.insert(id, spec);
         Ok(())
     }
 
@@ -176,7 +209,7 @@ impl Snapshots {
     }
 }
 
-fn nowhere() -> [Journal; 3] {
+fn nowhere() -> [Journal; 4] {
     std::array::from_fn(|_| Journal::nowhere())
 }
 
@@ -229,7 +262,8 @@ impl Storage for SimStorage {
             ImageSource::Recipe { recipe, .. } => {
                 return Err(DriverError::refused(format!("there is no recipe `{recipe}`, only `{RECIPE}`")));
             }
-            ImageSource::File { path, format, max_mib } => inspected(path, *format, *max_mib)?,
+            ImageSource::File { path, format, max_mib, .. } => inspected(path, *format, *max_mib)?,
+            ImageSource::Url { max_mib, .. } => fetched(*max_mib),
         };
         for step in 0..10_u8 {
             progress.report(f64::from(step) / 10.0, "pretending to copy");
@@ -330,17 +364,38 @@ impl Storage for SimStorage {
 
     async fn medium_make(
         &self,
-        _id: MediumId,
-        _source: &ImageSource,
-        _progress: &Progress,
+        id: MediumId,
+        source: &ImageSource,
+        progress: &Progress,
     ) -> Result<MediumFacts, DriverError> {
         self.0.faults.before(Verb::MediumMake).await?;
+        let made = lock(&self.0.kept).media.get(&id).cloned();
+        let facts = match (made, source) {
+            (Some(facts), _) => facts,
+            (None, ImageSource::Recipe { .. }) => {
+                return Err(DriverError::refused("no recipe makes a medium"));
+            }
+            (None, ImageSource::File { path, .. }) if !path.is_file() => {
+                return Err(DriverError::refused(format!("{} is not a regular file", path.display())));
+            }
+            (None, _) => {
+                progress.report(0.5, "pretending to copy");
+                pass(self.0.image).await;
+                let facts = MediumFacts { bytes: MIB, digest: digest(1) };
+                self.0.media.keep(id.0, &MediumEntry { medium: id, facts: facts.clone() })?;
+                lock(&self.0.kept).media.insert(id, facts.clone());
+                facts
+            }
+        };
+        progress.report(1.0, "made");
         self.0.faults.after(Verb::MediumMake)?;
-        Ok(MediumFacts { bytes: MIB, digest: digest(1) })
+        Ok(facts)
     }
 
-    async fn medium_remove(&self, _id: MediumId) -> Result<(), DriverError> {
+    async fn medium_remove(&self, id: MediumId) -> Result<(), DriverError> {
         self.0.faults.before(Verb::MediumRemove).await?;
+        self.0.media.forget(id.0)?;
+        lock(&self.0.kept).media.remove(&id);
         self.0.faults.after(Verb::MediumRemove)
     }
 
@@ -349,7 +404,8 @@ impl Storage for SimStorage {
         let mut items: Vec<_> = {
             let kept = lock(&self.0.kept);
             let images = kept.images.keys().copied().map(StorageItem::Image);
-            images.chain(kept.volumes.keys().copied().map(StorageItem::Volume)).collect()
+            let volumes = kept.volumes.keys().copied().map(StorageItem::Volume);
+            images.chain(volumes).chain(kept.media.keys().copied().map(StorageItem::Medium)).collect()
         };
         items.sort();
         Ok(items)
@@ -389,15 +445,15 @@ fn micro() -> Image {
         command_line: "console=ttyS0".to_owned(),
         disk: Some(ImageDisk { file: "disk.raw".to_owned(), format: ImageFormat::Raw, size_mib: 64 }),
         agent: true,
-        cloud_init: false,
         bytes: 12 * MIB,
         digest: digest(12),
+        ..Image::default()
     }
 }
 
 /// Looks at the file as the real storage does, as far as a simulator needs: it is a regular file of the declared
 /// format, stands on no other file, and is not too large.
-fn inspected(path: &Path, format: ImageFormat, max_mib: u64) -> Result<Image, DriverError> {
+fn inspected(path: &Path, format: Option<SourceFormat>, max_mib: u64) -> Result<Image, DriverError> {
     let refuse = |why: &str| DriverError::refused(format!("{}: {why}", path.display()));
     if !path.is_absolute() {
         return Err(refuse("is not an absolute path"));
@@ -412,10 +468,13 @@ fn inspected(path: &Path, format: ImageFormat, max_mib: u64) -> Result<Image, Dr
         .and_then(|file| file.take(32).read_to_end(&mut head))
         .map_err(|cause| refuse(&cause.to_string()))?;
     let bytes = match (format, head.starts_with(b"QFI\xfb")) {
-        (ImageFormat::Raw, false) => about.len(),
-        (ImageFormat::Raw, true) => return Err(refuse("is qcow2, not raw")),
-        (ImageFormat::Qcow2, false) => return Err(refuse("is not qcow2")),
-        (ImageFormat::Qcow2, true) => {
+        (Some(SourceFormat::Raw) | None, false) => about.len(),
+        (Some(SourceFormat::Raw), true) => return Err(refuse("is qcow2, not raw")),
+        (Some(SourceFormat::Qcow2), false) => return Err(refuse("is not qcow2")),
+        (Some(other), _) if other != SourceFormat::Qcow2 => {
+            return Err(refuse(&format!("{} is more than a simulator reads", other.word())));
+        }
+        (_, _) => {
             let field = |at: usize| head.get(at..at + 8).and_then(|bytes| bytes.try_into().ok());
             let (Some(backing), Some(size)) = (field(8), field(24)) else {
                 return Err(refuse("ends within its header"));
@@ -433,15 +492,22 @@ fn inspected(path: &Path, format: ImageFormat, max_mib: u64) -> Result<Image, Dr
     if size_mib > max_mib {
         return Err(refuse(&format!("has {size_mib} MiB, more than {max_mib} MiB")));
     }
-    let file = format!("disk.{}", format.word());
+    let disk = ImageDisk { file: "disk.qcow2".to_owned(), format: ImageFormat::Qcow2, size_mib };
     Ok(Image {
-        disk: Some(ImageDisk { file, format, size_mib }),
+        disk: Some(disk),
         agent: true,
         cloud_init: true,
         bytes: about.len(),
         digest: digest(about.len()),
         ..Image::default()
     })
+}
+
+/// What a simulator says of an image that it never fetches.
+fn fetched(max_mib: u64) -> Image {
+    let size_mib = max_mib.min(64);
+    let disk = ImageDisk { file: "disk.qcow2".to_owned(), format: ImageFormat::Qcow2, size_mib };
+    Image { disk: Some(disk), cloud_init: true, bytes: MIB, digest: digest(size_mib), ..Image::default() }
 }
 
 /// Looks like a digest; says no more than the size does.

@@ -63,6 +63,17 @@ impl Server {
         self.within(connecting).await
     }
 
+    /// A connection that tells others that the database is being served, for as long as it lasts.
+    ///
+    /// # Errors
+    /// As for any other; and the server's, when somebody replaces everything in the database just now.
+    pub(super) async fn connect_to_write(&self) -> Result<PgConnection, Error> {
+        let mut connection = self.connect().await?;
+        // The letters of `hostler`, and 3: held by all who serve, or by one who wants it for himself.
+        run::command(&mut connection, "SELECT pg_advisory_lock_shared(1752134516, 3)").await?;
+        Ok(connection)
+    }
+
     /// Gives up when the server takes too long to let us in.
     pub(super) async fn within<T>(
         &self,

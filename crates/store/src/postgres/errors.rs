@@ -55,7 +55,7 @@ pub(super) fn passes(error: &Error) -> bool {
 }
 
 /// The error as the port has it.
-pub(super) fn store_error(error: &Error) -> StoreError {
+pub(crate) fn store_error(error: &Error) -> StoreError {
     let Some(said) = said(error) else {
         return match error {
             Error::Io(_) | Error::Tls(_) | Error::Protocol(_) | Error::WorkerCrashed => {

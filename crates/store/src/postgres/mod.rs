@@ -3,7 +3,7 @@
 //! * The **writer** is a task that owns the only connection of this process that writes. It commits together what is
 //!   queued, one process at a time: see `writer`.
 //! * The **readers** are a few connections. Each read sees the last commit of every process, so nothing that was
-//!   read is remembered: see decision 007.
+//!   read is remembered: see decision 009.
 //! * The **teller** hands on the events of all processes, in their order.
 //!
 //! A server that goes away is answered with [`StoreError::Unavailable`] until it is back; connections are made anew
@@ -14,11 +14,14 @@ mod errors;
 mod facts;
 mod open;
 mod reads;
-mod run;
+pub(crate) mod run;
 mod teller;
 mod writer;
 
 pub use open::Address;
+
+pub(crate) use errors::store_error;
+pub(crate) use open::open_state;
 
 use crate::commit::Plan;
 use crate::filter;
@@ -141,7 +144,7 @@ impl Store for PostgresStore {
         if claim.limit == 0 {
             return Ok(Vec::new());
         }
-        let statement = statements::claim(Engine::Postgres, claim);
+        let statement = statements::claim(Engine::Postgres, &claim);
         self.ask(|reply| Job::Claim { statement, reply }).await
     }
 
@@ -179,6 +182,20 @@ impl Store for PostgresStore {
 
     fn subscribe(&self) -> broadcast::Receiver<Arc<Event>> {
         self.teller.subscribe()
+    }
+
+    async fn recount(&self, mend: bool) -> Result<Vec<Kind>, StoreError> {
+        let mut behind = Vec::new();
+        for kind in Kind::ALL {
+            if self.readers.number(statements::counter_behind(kind)).await? > 0 {
+                behind.push(kind);
+                if mend {
+                    let statement = statements::counter_mend(kind);
+                    self.ask(|reply| Job::Prune { statement, reply }).await?;
+                }
+            }
+        }
+        Ok(behind)
     }
 
     async fn facts(&self, thorough: bool) -> Result<StoreFacts, StoreError> {

@@ -38,7 +38,7 @@ const BEGIN: &str = "BEGIN; SELECT pg_advisory_xact_lock(1752134516, 2)";
 
 /// The address of a database, which may have a password in it: shown without.
 #[derive(Clone)]
-pub struct Address(Server);
+pub struct Address(Box<Server>);
 
 impl Address {
     /// Whether there is a password in it.
@@ -50,7 +50,7 @@ impl Address {
     }
 
     pub(super) fn server(self) -> Server {
-        self.0
+        *self.0
     }
 }
 
@@ -64,7 +64,7 @@ impl FromStr for Address {
         // What the parser says may quote the address, password and all.
         let options: PgConnectOptions =
             url.parse().map_err(|_: Error| OpenError::Address("it is not well formed".to_owned()))?;
-        Ok(Self(Server::new(options)))
+        Ok(Self(Box::new(Server::new(options))))
     }
 }
 
@@ -84,7 +84,7 @@ impl fmt::Debug for Address {
 pub(super) async fn open(server: Server) -> Result<PostgresStore, OpenError> {
     let failed = |error: Error| open_error(&server, &error);
     check_version(&server).await?;
-    let mut writing = server.connect().await.map_err(failed)?;
+    let mut writing = server.connect_to_write().await.map_err(failed)?;
     migrate(&mut writing, &server).await?;
     let mut reading = server.connect().await.map_err(failed)?;
     let last = sqlx::query("SELECT next - 1 FROM counter WHERE kind = 'event'");
@@ -105,6 +105,35 @@ pub(super) async fn open(server: Server) -> Result<PostgresStore, OpenError> {
     let listening = Arc::clone(&teller).listen(server.clone(), closed);
     let work = vec![tokio::spawn(writer.run()), tokio::spawn(listening)];
     Ok(PostgresStore { name: server.name(), readers, teller, jobs, closing, work: Mutex::new(work) })
+}
+
+/// A connection for everything at once, without the limits of the others. None when somebody serves the database and
+/// `alone` is asked for; nobody can begin to serve it then until the connection ends.
+pub(crate) async fn open_state(
+    address: &Address,
+    make: bool,
+    alone: bool,
+) -> Result<Option<PgConnection>, OpenError> {
+    let server: &Server = &address.0;
+    let failed = |error: Error| open_error(server, &error);
+    check_version(server).await?;
+    let mut connection = server.connect().await.map_err(failed)?;
+    if alone {
+        let alone = sqlx::query("SELECT pg_try_advisory_lock(1752134516, 3)");
+        let alone = alone.fetch_one(&mut connection).await.map_err(failed)?;
+        if !alone.try_get::<bool, _>(0).map_err(failed)? {
+            return Ok(None);
+        }
+    }
+    if make {
+        migrate(&mut connection, server).await?;
+    } else if schema(&mut connection, server).await? == 0 {
+        return Err(OpenError::Foreign { database: server.name() });
+    }
+    run::command(&mut connection, "SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0")
+        .await
+        .map_err(failed)?;
+    Ok(Some(connection))
 }
 
 /// Asked before anything else is set or made: an older server may not understand it.

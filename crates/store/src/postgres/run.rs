@@ -27,7 +27,7 @@ impl Encode<'_, Postgres> for Nothing {
 }
 
 /// Binds values.
-pub(super) fn arguments(values: &[Value]) -> Result<PgArguments, Error> {
+pub(crate) fn arguments(values: &[Value]) -> Result<PgArguments, Error> {
     let mut arguments = PgArguments::default();
     arguments.reserve(values.len(), 0);
     for value in values {
@@ -43,7 +43,7 @@ pub(super) fn arguments(values: &[Value]) -> Result<PgArguments, Error> {
 }
 
 /// Runs one statement; answers what it did.
-pub(super) async fn one(
+pub(crate) async fn one(
     connection: &mut PgConnection,
     sql: &Sql,
     values: &[Value],
@@ -61,18 +61,18 @@ pub(super) async fn one(
 }
 
 /// Runs one statement; answers its rows.
-pub(super) async fn rows(connection: &mut PgConnection, statement: &Bound) -> Result<Vec<PgRow>, Error> {
+pub(crate) async fn rows(connection: &mut PgConnection, statement: &Bound) -> Result<Vec<PgRow>, Error> {
     let arguments = arguments(&statement.values)?;
     sqlx::query_with(&statement.sql, arguments).fetch_all(connection).await
 }
 
 /// Runs fixed text without values: one statement, or several that go in one message.
-pub(super) async fn command(connection: &mut PgConnection, text: &'static str) -> Result<(), Error> {
+pub(crate) async fn command(connection: &mut PgConnection, text: &'static str) -> Result<(), Error> {
     sqlx::raw_sql(text).execute(connection).await.map(|_| ())
 }
 
 /// The record in a row of `id, number, rev, body`.
-pub(super) fn document(kind: Kind, row: &PgRow) -> Result<Document, Error> {
+pub(crate) fn document(kind: Kind, row: &PgRow) -> Result<Document, Error> {
     Ok(Document {
         kind,
         id: row.try_get(0)?,
@@ -84,6 +84,6 @@ pub(super) fn document(kind: Kind, row: &PgRow) -> Result<Document, Error> {
 }
 
 /// A row of what the port promises could not be read.
-pub(super) fn unreadable(error: &Error) -> StoreError {
+pub(crate) fn unreadable(error: &Error) -> StoreError {
     StoreError::Failed(format!("a row cannot be read: {error}"))
 }

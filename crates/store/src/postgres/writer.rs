@@ -149,12 +149,12 @@ impl Writer {
     async fn attempt(&mut self, jobs: &[Job], care: Care) -> Result<Ran, Error> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
-            None => self.server.connect().await?,
+            None => self.server.connect_to_write().await?,
         };
-        let ran = match tokio::time::timeout(PATIENCE, transaction(&mut connection, jobs, care)).await {
-            Ok(ran) => ran,
+        let running = transaction(&mut connection, jobs, care);
+        let Ok(ran) = tokio::time::timeout(PATIENCE, running).await else {
             // What is left of it ends with the connection.
-            Err(_) => return Err(failed(std::io::ErrorKind::TimedOut, "it does not answer")),
+            return Err(failed(std::io::ErrorKind::TimedOut, "it does not answer"));
         };
         let keep = match &ran {
             Ok(Ran::Done(..)) => true,

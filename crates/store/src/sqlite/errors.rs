@@ -36,7 +36,7 @@ pub(super) fn spares_neighbours(error: &Error) -> bool {
 }
 
 /// The error as the port has it.
-pub(super) fn store_error(error: &Error) -> StoreError {
+pub(crate) fn store_error(error: &Error) -> StoreError {
     match primary(error) {
         Some(code::FULL) => StoreError::Full,
         Some(code::BUSY | code::LOCKED) => {

@@ -14,10 +14,13 @@ mod errors;
 mod facts;
 mod open;
 mod reads;
-mod run;
+pub(crate) mod run;
 #[cfg(test)]
 mod tests;
 mod writer;
+
+pub(crate) use errors::store_error;
+pub(crate) use open::{newest, read_state, write_state};
 
 use crate::commit::Plan;
 use crate::filter;
@@ -166,7 +169,7 @@ impl Store for SqliteStore {
         if claim.limit == 0 {
             return Ok(Vec::new());
         }
-        let statement = statements::claim(Engine::Sqlite, claim);
+        let statement = statements::claim(Engine::Sqlite, &claim);
         self.ask(|reply| Job::Claim { statement, reply }).await
     }
 
@@ -204,6 +207,20 @@ impl Store for SqliteStore {
 
     fn subscribe(&self) -> broadcast::Receiver<Arc<Event>> {
         self.events.subscribe()
+    }
+
+    async fn recount(&self, mend: bool) -> Result<Vec<Kind>, StoreError> {
+        let mut behind = Vec::new();
+        for kind in Kind::ALL {
+            if self.readers.number(statements::counter_behind(kind)).await? > 0 {
+                behind.push(kind);
+                if mend {
+                    let statement = statements::counter_mend(kind);
+                    self.ask(|reply| Job::Prune { statement, reply }).await?;
+                }
+            }
+        }
+        Ok(behind)
     }
 
     async fn facts(&self, thorough: bool) -> Result<StoreFacts, StoreError> {

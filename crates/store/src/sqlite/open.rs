@@ -148,6 +148,35 @@ pub(super) async fn open(path: &Path, care: Care, most_pages: Option<u32>) -> Re
     })
 }
 
+/// A connection that only reads, to a database that may be in use.
+pub(crate) async fn read_state(path: &Path) -> Result<SqliteConnection, OpenError> {
+    let failed = |error: Error| open_error(path, &error);
+    let options = SqliteConnectOptions::new().filename(path).create_if_missing(false).busy_timeout(BUSY);
+    let mut connection = options.connect().await.map_err(failed)?;
+    match schema(&mut connection, path).await? {
+        0 => Err(OpenError::Foreign { database: path.display().to_string() }),
+        _ => Ok(connection),
+    }
+}
+
+/// A connection that fills a database: made, private and brought up to date like any other.
+pub(crate) async fn write_state(path: &Path) -> Result<SqliteConnection, OpenError> {
+    create(path)?;
+    let options = SqliteConnectOptions::new()
+        .filename(path)
+        .busy_timeout(BUSY)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full);
+    let mut connection = options.connect().await.map_err(|error| open_error(path, &error))?;
+    migrate(&mut connection, path).await?;
+    Ok(connection)
+}
+
+/// The newest schema that this program knows.
+pub(crate) fn newest() -> i64 {
+    MIGRATIONS.iter().map(|(version, _)| *version).max().unwrap_or(0)
+}
+
 /// The write-ahead log beside a database.
 pub(super) fn log_of(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
@@ -170,7 +199,7 @@ fn create(path: &Path) -> Result<(), OpenError> {
 /// Brings the tables up to date.
 async fn migrate(connection: &mut SqliteConnection, path: &Path) -> Result<(), OpenError> {
     let failed = |error: Error| open_error(path, &error);
-    let known = MIGRATIONS.iter().map(|(version, _)| *version).max().unwrap_or(0);
+    let known = newest();
     if schema(connection, path).await? == known {
         return Ok(());
     }
@@ -208,10 +237,10 @@ async fn schema(connection: &mut SqliteConnection, path: &Path) -> Result<i64, O
         (_, 0) => return Err(OpenError::Foreign { database: path.display().to_string() }),
         _ => {}
     }
-    let newest = "SELECT COALESCE(MAX(version), 0) FROM schema_version";
-    let row = sqlx::query(newest).fetch_one(&mut *connection).await.map_err(failed)?;
+    let versions = "SELECT COALESCE(MAX(version), 0) FROM schema_version";
+    let row = sqlx::query(versions).fetch_one(&mut *connection).await.map_err(failed)?;
     let found = row.try_get(0).map_err(failed)?;
-    let known = MIGRATIONS.iter().map(|(version, _)| *version).max().unwrap_or(0);
+    let known = newest();
     if found > known {
         return Err(OpenError::Newer { database: path.display().to_string(), found, known });
     }

@@ -9,7 +9,7 @@ use sqlx::sqlite::{SqliteArguments, SqliteRow};
 use sqlx::{Arguments, Either, Error, Executor, Row, SqliteConnection};
 
 /// Binds values.
-pub(super) fn arguments(values: Vec<Value>) -> Result<SqliteArguments, Error> {
+pub(crate) fn arguments(values: Vec<Value>) -> Result<SqliteArguments, Error> {
     let mut arguments = SqliteArguments::default();
     arguments.reserve(values.len(), 0);
     for value in values {
@@ -25,7 +25,7 @@ pub(super) fn arguments(values: Vec<Value>) -> Result<SqliteArguments, Error> {
 }
 
 /// Runs a text of several statements; answers what each of them did, up to the first that failed.
-pub(super) async fn several(
+pub(crate) async fn several(
     connection: &mut SqliteConnection,
     sql: &Sql,
     arguments: SqliteArguments,
@@ -49,7 +49,7 @@ pub(super) async fn several(
 }
 
 /// Runs one statement; answers its rows.
-pub(super) async fn rows(
+pub(crate) async fn rows(
     connection: &mut SqliteConnection,
     statement: Bound,
 ) -> Result<Vec<SqliteRow>, Error> {
@@ -58,18 +58,18 @@ pub(super) async fn rows(
 }
 
 /// Runs one statement; answers how many rows it changed.
-pub(super) async fn changes(connection: &mut SqliteConnection, statement: Bound) -> Result<u64, Error> {
+pub(crate) async fn changes(connection: &mut SqliteConnection, statement: Bound) -> Result<u64, Error> {
     let arguments = arguments(statement.values)?;
     Ok(sqlx::query_with(&statement.sql, arguments).execute(connection).await?.rows_affected())
 }
 
 /// Runs fixed text without values.
-pub(super) async fn command(connection: &mut SqliteConnection, text: &'static str) -> Result<(), Error> {
+pub(crate) async fn command(connection: &mut SqliteConnection, text: &'static str) -> Result<(), Error> {
     sqlx::query(text).execute(connection).await.map(|_| ())
 }
 
 /// The record in a row of `id, number, rev, body`.
-pub(super) fn document(kind: Kind, row: &SqliteRow) -> Result<Document, Error> {
+pub(crate) fn document(kind: Kind, row: &SqliteRow) -> Result<Document, Error> {
     Ok(Document {
         kind,
         id: row.try_get(0)?,
@@ -81,6 +81,6 @@ pub(super) fn document(kind: Kind, row: &SqliteRow) -> Result<Document, Error> {
 }
 
 /// A row of what the port promises could not be read.
-pub(super) fn unreadable(error: &Error) -> StoreError {
+pub(crate) fn unreadable(error: &Error) -> StoreError {
     StoreError::Failed(format!("a row cannot be read: {error}"))
 }

@@ -4,8 +4,9 @@ use crate::Fresh;
 use crate::records::{
     account, address, at, cluster, commit, document, event, id, insert, machine, update, with,
 };
+use hostler_core::events::NewEvent;
 use hostler_core::ports::{Alteration, Commit, Committed, Stamp, StoreError};
-use hostler_core::query::{Filter, Select};
+use hostler_core::query::{Compare, Filter, Select};
 use hostler_core::record::{Document, Kind, Value};
 
 pub(crate) async fn what_is_inserted_is_found(store: Fresh) {
@@ -218,4 +219,19 @@ pub(crate) async fn a_record_that_must_be_unchanged_guards_the_commit(store: Fre
     assert!(matches!(refused, Err(StoreError::Stale { kind: Kind::Cluster, .. })), "{refused:?}");
     assert!(store.get(Kind::Machine, id(11)).await.unwrap().is_none());
     store.commit(guarded(11, 2)).await.unwrap();
+}
+
+pub(crate) async fn text_with_a_nul_is_refused_and_never_found(store: Fresh) {
+    let told = Commit { events: vec![NewEvent { body: "a\0b".into(), ..event(1, 1) }], ..Commit::default() };
+    let refused = [
+        insert(&*store, cluster(1, "a\0b")).await,
+        insert(&*store, Document { body: "\0".into(), ..cluster(1, "body") }).await,
+        store.commit(told).await,
+    ];
+    assert!(refused.iter().all(|answer| matches!(answer, Err(StoreError::Failed(_)))), "{refused:?}");
+    insert(&*store, cluster(1, "ab")).await.unwrap();
+    for (compare, count) in [(Compare::Eq, 0), (Compare::Contains, 0), (Compare::Ne, 1), (Compare::Gt, 1)] {
+        let filter = Filter::Is("name", compare, "a\0".into());
+        assert_eq!(store.count(Kind::Cluster, filter).await.unwrap(), count, "{compare:?}");
+    }
 }

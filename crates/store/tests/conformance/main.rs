@@ -13,6 +13,7 @@ mod numbers;
 mod postgres;
 mod records;
 mod sqlite;
+mod state;
 
 use hostler_core::ports::Store;
 use hostler_store::SqliteStore;
@@ -62,6 +63,7 @@ conformance! {
         a_large_commit_is_still_one,
         a_record_that_must_be_unchanged_guards_the_commit,
         columns_that_core_does_not_have_are_refused,
+        text_with_a_nul_is_refused_and_never_found,
     }
     numbers {
         numbers_are_dense_and_accounts_begin_at_three,

@@ -162,3 +162,20 @@ async fn damage_is_found() {
         Err(error) => assert!(matches!(error, OpenError::Damaged { .. }), "{error}"),
     }
 }
+
+#[tokio::test]
+async fn a_counter_that_fell_behind_is_found_and_set_right() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("hostler.db");
+    let store = SqliteStore::open(&path).await.unwrap();
+    insert(&store, cluster(1, "one")).await.unwrap();
+    insert(&store, cluster(2, "two")).await.unwrap();
+    assert_eq!(store.recount(false).await.unwrap(), []);
+    raw(&path, "UPDATE counter SET next = 2 WHERE kind = 'cluster'").await;
+    assert_eq!(store.recount(false).await.unwrap(), [Kind::Cluster]);
+    assert!(insert(&store, cluster(3, "three")).await.is_err());
+    assert_eq!(store.recount(true).await.unwrap(), [Kind::Cluster]);
+    assert_eq!(store.recount(true).await.unwrap(), []);
+    assert_eq!(insert(&store, cluster(3, "three")).await.unwrap().stamps[0].number, 3);
+    store.close().await;
+}

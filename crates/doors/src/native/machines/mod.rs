@@ -1,11 +1,12 @@
 //! Machines: make, look, change, switch, remove, run something inside.
 
 mod console;
+mod devices;
 mod render;
 
 use super::types::{
     Accepted, Inbound, Machine, MachineCreate, MachineEdit, MachinesAsk, Page, PageAsk, PowerChange, Run,
-    RunOutput,
+    RunOutput, UserData,
 };
 use super::wire::{
     Answer, By, Column, ListQuery, ListSpec, OptionallyPosted, Parameters, Pick, Posted, Refusal, accepted,
@@ -13,6 +14,7 @@ use super::wire::{
 use crate::state::DoorState;
 use axum::Json;
 use axum::extract::{Path, State};
+use axum::response::IntoResponse;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hostler_core::access::Caller;
@@ -21,6 +23,7 @@ use hostler_core::machines::{self, Life, Verb};
 use hostler_core::ports::{CommandOutput, GuestCommand};
 use hostler_core::query::{Compare, Filter};
 use hostler_core::record::Value;
+use hostler_core::secret::Secret;
 use std::time::Duration;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -37,8 +40,13 @@ pub(super) fn routes() -> OpenApiRouter<DoorState> {
         .routes(routes!(machine_reset))
         .routes(routes!(machine_pause))
         .routes(routes!(machine_resume))
+        .routes(routes!(devices::machine_resize))
+        .routes(routes!(devices::machine_medium))
+        .routes(routes!(devices::nic_attach))
+        .routes(routes!(devices::nic_detach))
         .routes(routes!(machine_inbound))
         .routes(routes!(console::console_log))
+        .routes(routes!(machine_user_data))
 }
 
 /// Routes that may take long, or never end.
@@ -142,7 +150,7 @@ async fn machine_create(
         network: value.network,
         addresses: value.addresses,
         ssh_keys: value.ssh_keys,
-        user_data: value.user_data,
+        user_data: value.user_data.map(Secret::new),
         description: value.description,
         labels: value.labels,
         start: value.start,
@@ -203,28 +211,51 @@ async fn machine_show(
     Ok(Json(render::machine(&state, &caller, machine).await?))
 }
 
+/// Show a machine's user data
+///
+/// For its owner alone, not even for administrators: it often has passwords.
+#[utoipa::path(
+    get, path = "/machines/{machine}/user-data", tag = "machines",
+    params(("machine" = String, Path, description = "Id, number or name")),
+    responses((status = 200, body = UserData))
+)]
+async fn machine_user_data(
+    State(state): State<DoorState>,
+    By(caller): By,
+    Path(machine): Path<String>,
+) -> Answer<Json<UserData>> {
+    let data = state.core().machine_user_data(&caller, &machine).await?;
+    Ok(Json(UserData { user_data: data.map(|data| data.expose().to_owned()) }))
+}
+
 /// Change a machine
 ///
-/// What is left out stays. CPUs and memory change only while the machine is off.
+/// What is left out stays. CPUs and memory change by a task while the machine is on, and only grow then.
 #[utoipa::path(
     patch, path = "/machines/{machine}", tag = "machines", request_body = MachineEdit,
     params(("machine" = String, Path, description = "Id, number or name")),
-    responses((status = 200, body = Machine))
+    responses(
+        (status = 200, body = Machine),
+        (status = 202, body = Accepted<Machine>, description = "A machine that is on changes its size")
+    )
 )]
 async fn machine_edit(
     State(state): State<DoorState>,
     By(caller): By,
     Path(machine): Path<String>,
     Posted { value, .. }: Posted<MachineEdit>,
-) -> Answer<Json<Machine>> {
+) -> Answer {
     let edit = machines::MachineEdit {
         description: value.description,
         labels: value.labels,
         vcpus: value.vcpus,
         memory_mib: value.memory_mib,
     };
-    let machine = state.core().machine_edit(&caller, &machine, &edit).await?;
-    Ok(Json(render::machine(&state, &caller, machine).await?))
+    let done = state.core().machine_edit(&caller, &machine, &edit).await?;
+    if done.task.is_some() {
+        return answer(&state, &caller, done, false).await;
+    }
+    Ok(Json(render::machine(&state, &caller, done.record).await?).into_response())
 }
 
 /// Remove a machine

@@ -104,6 +104,7 @@ async fn one(
         vcpus: record.vcpus,
         memory_mib: record.memory_mib,
         nics: nics.collect(),
+        medium: record.medium.map(|id| id.0),
         volumes: own.iter().map(|(_, id)| *id).collect(),
         ssh: record.ssh.as_ref().map(|ssh| Endpoint { address: ssh.address, port: ssh.port }),
         ssh_host_key: Some(state.host_key(record)?),

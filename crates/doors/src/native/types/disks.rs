@@ -1,6 +1,6 @@
 //! Templates, volumes and storages on the wire.
 
-use super::{ImageFormat, TemplateState, VolumeState};
+use super::{Firmware, ImageFormat, SourceFormat, TemplateState, VolumeState};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -24,12 +24,14 @@ pub struct Template {
     pub storage: Uuid,
     /// Where its image came from; shown to administrators only, because it names files of the host.
     pub source: Option<ImageSource>,
-    /// Default virtual CPUs.
+    /// Default virtual CPUs; 0 until the image is ready when nobody said how many.
     pub vcpus: u32,
-    /// Default memory in MiB.
+    /// Default memory in MiB; 0 until the image is ready when nobody said how much.
     pub memory_mib: u64,
     /// Default disk in MiB; 0 for the image's own size.
     pub disk_mib: u64,
+    /// Firmware that boots the disk of its machines, where the image has no kernel of its own.
+    pub firmware: Firmware,
     /// Where it is in its life.
     pub state: TemplateState,
     /// Its image, once ready.
@@ -76,8 +78,28 @@ pub enum ImageSource {
     File {
         /// Absolute path.
         path: String,
-        /// Format that the file must have.
-        format: ImageFormat,
+        /// Format that the file must have, once unpacked; told by its first bytes when left out. A raw image must be
+        /// declared or have a name that ends in `.raw` or `.img`.
+        #[serde(default)]
+        format: Option<SourceFormat>,
+        /// What the file must add up to as it is given, packed or not: `sha256:` or `sha512:` and hexadecimal digits.
+        #[serde(default)]
+        checksum: Option<String>,
+        /// Largest virtual size accepted, MiB.
+        #[serde(default = "default_max_mib")]
+        max_mib: u64,
+    },
+    /// Fetched from elsewhere. Private addresses are refused unless the configuration allows them.
+    Url {
+        /// An address that begins with `http://` or `https://` and carries no name and password.
+        url: String,
+        /// Format that the file must have, once unpacked; told by its first bytes when left out. A raw image must be
+        /// declared or have a name that ends in `.raw` or `.img`.
+        #[serde(default)]
+        format: Option<SourceFormat>,
+        /// What the file must add up to as it is given, packed or not: `sha256:` or `sha512:` and hexadecimal digits.
+        #[serde(default)]
+        checksum: Option<String>,
         /// Largest virtual size accepted, MiB.
         #[serde(default = "default_max_mib")]
         max_mib: u64,
@@ -89,12 +111,8 @@ fn default_max_mib() -> u64 {
     64 * 1024
 }
 
-fn one() -> u32 {
-    1
-}
-
-fn half_a_gib() -> u64 {
-    512
+fn bios() -> Firmware {
+    Firmware::Bios
 }
 
 /// A template to be made; a further version when the name exists.
@@ -108,15 +126,18 @@ pub struct TemplateCreate {
     /// Words of the owner.
     #[serde(default)]
     pub description: String,
-    /// Default virtual CPUs; 1 when left out.
-    #[serde(default = "one")]
+    /// Default virtual CPUs; 0 or left out for what the image asks for (an appliance may), else 1.
+    #[serde(default)]
     pub vcpus: u32,
-    /// Default memory in MiB; 512 when left out.
-    #[serde(default = "half_a_gib")]
+    /// Default memory in MiB; 0 or left out for what the image asks for (an appliance may), else 512.
+    #[serde(default)]
     pub memory_mib: u64,
     /// Default disk in MiB; 0 or left out for the image's own size.
     #[serde(default)]
     pub disk_mib: u64,
+    /// Firmware that boots the disk of its machines; `bios` when left out.
+    #[serde(default = "bios")]
+    pub firmware: Firmware,
     /// Where its image shall lie, and so where its machines run: a storage by id, number or name; that of the host
     /// that answers when left out.
     #[serde(default)]
@@ -146,10 +167,14 @@ pub struct Volume {
     pub machine: Option<Uuid>,
     /// Place among that machine's disks; 0 is the one it boots from.
     pub position: u32,
+    /// How much it may do each second.
+    pub limits: VolumeLimits,
     /// Whether it goes when its machine goes.
     pub with_machine: bool,
     /// Where it is in its life.
     pub state: VolumeState,
+    /// Why it is not as it should be.
+    pub reason: Option<String>,
     /// The task that holds it.
     pub task: Option<Uuid>,
     /// When it was asked for.
@@ -174,7 +199,7 @@ pub struct VolumeCreate {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct VolumeAttach {
-    /// The machine, by id, number or name; it must be off.
+    /// The machine, by id, number or name; on or off.
     pub machine: String,
 }
 
@@ -184,6 +209,18 @@ pub struct VolumeAttach {
 pub struct VolumeGrow {
     /// Virtual size in MiB; at least the present one.
     pub size_mib: u64,
+}
+
+/// How much a volume may do each second.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct VolumeLimits {
+    /// Reads and writes together; null or left out is without limit.
+    #[serde(default)]
+    pub iops: Option<u64>,
+    /// Bytes read and written together, at least 4096; null or left out is without limit.
+    #[serde(default)]
+    pub bytes: Option<u64>,
 }
 
 /// A place where images and volumes lie.

@@ -34,6 +34,8 @@ pub struct Machine {
     pub memory_mib: u64,
     /// Network cards in order.
     pub nics: Vec<Nic>,
+    /// The medium in its CD drive.
+    pub medium: Option<Uuid>,
     /// Its volumes, the one it boots from first; those that the caller may see.
     pub volumes: Vec<Uuid>,
     /// Where SSH is forwarded to it, while it runs on user networking.
@@ -179,6 +181,14 @@ pub struct MachineCreate {
     pub start: bool,
 }
 
+/// What a machine's owner gave to cloud-init.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[expect(missing_debug_implementations, reason = "it often has passwords")]
+pub struct UserData {
+    /// cloud-init user data; null when there is none.
+    pub user_data: Option<String>,
+}
+
 /// Changes to a machine; what is left out or null stays.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -189,12 +199,52 @@ pub struct MachineEdit {
     /// Replaces all labels.
     #[serde(default)]
     pub labels: Option<BTreeMap<String, String>>,
-    /// Virtual CPUs; the machine must be off.
+    /// Virtual CPUs; only more while the machine is on.
     #[serde(default)]
     pub vcpus: Option<u32>,
-    /// Memory in MiB; the machine must be off.
+    /// Memory in MiB; only more while the machine is on.
     #[serde(default)]
     pub memory_mib: Option<u64>,
+}
+
+/// The new size of a machine; what is left out or null stays.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MachineResize {
+    /// Virtual CPUs.
+    #[serde(default)]
+    pub vcpus: Option<u32>,
+    /// Memory in MiB; added in steps of 128 while the machine is on.
+    #[serde(default)]
+    pub memory_mib: Option<u64>,
+}
+
+/// What shall lie in a machine's CD drive.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MediumChange {
+    /// The medium, by id, number or name; null or left out empties the drive.
+    #[serde(default)]
+    pub medium: Option<String>,
+    /// Also when the guest has locked the drive.
+    #[serde(default)]
+    pub force: bool,
+}
+
+/// A network card to be added.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NicAttach {
+    /// Network, by id, number or name; the first one when left out.
+    #[serde(default)]
+    pub network: Option<String>,
+    /// Its address on networks that give out addresses; the next free one when left out.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    pub address: Option<IpAddr>,
+    /// Six bytes with colons; one is made up when left out.
+    #[serde(default)]
+    pub mac: Option<String>,
 }
 
 /// How a machine's power is changed.

@@ -95,6 +95,56 @@ pub struct Finding {
     pub cause: Option<String>,
     /// What to do about it.
     pub hint: Option<String>,
+    /// What a repair would do about it, where something safe can be done.
+    pub repair: Option<String>,
+}
+
+/// Asks for repairs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RepairAsk {
+    /// Only say what would be done.
+    #[serde(default)]
+    pub preview: bool,
+    /// Do no other repairs than these, in the words of a preview.
+    #[serde(default)]
+    pub only: Option<Vec<String>>,
+}
+
+/// What came of repairs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Repairs {
+    /// One for each finding that can be repaired.
+    pub items: Vec<RepairDone>,
+}
+
+/// What came of one repair.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct RepairDone {
+    /// What was found.
+    pub finding: Finding,
+    /// What is done about it.
+    pub repair: String,
+    /// How far it is.
+    pub outcome: RepairOutcome,
+    /// The task that does it, when it was ordered.
+    pub task: Option<Task>,
+    /// Why it was refused.
+    pub error: Option<String>,
+}
+
+/// How far a repair is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RepairOutcome {
+    /// It would be done.
+    Proposed,
+    /// It is done.
+    Done,
+    /// A task does it.
+    Ordered,
+    /// It was not done.
+    Refused,
 }
 
 /// Facts of the server.

@@ -52,6 +52,16 @@ macro_rules! words {
 }
 
 words! {
+    /// Firmware that boots a disk.
+    Firmware of hostler_core::templates::Firmware {
+        /// SeaBIOS.
+        Bios "bios",
+        /// UEFI; each machine keeps its variables.
+        Uefi "uefi",
+        /// UEFI with Secure Boot and Microsoft's keys.
+        UefiSecure "uefi_secure",
+    }
+
     /// What was promised about a machine.
     Life of hostler_core::machines::Life {
         /// Being made.
@@ -118,6 +128,34 @@ words! {
         Raw "raw",
         /// QEMU's copy-on-write format.
         Qcow2 "qcow2",
+    }
+
+    /// Format of an image that is brought in.
+    SourceFormat of hostler_core::templates::SourceFormat {
+        /// Bytes as they are.
+        Raw "raw",
+        /// QEMU's format, version 2 or 3.
+        Qcow2 "qcow2",
+        /// VMware's format in one file: monolithicSparse or streamOptimized.
+        Vmdk "vmdk",
+        /// Hyper-V's present format.
+        Vhdx "vhdx",
+        /// Hyper-V's former format.
+        Vhd "vhd",
+        /// An appliance: a tar archive with a description and one disk.
+        Ova "ova",
+    }
+
+    /// Where a medium is in its life.
+    MediumState of hostler_core::media::MediumState {
+        /// Being fetched.
+        Creating "creating",
+        /// Can be inserted.
+        Ready "ready",
+        /// Being removed.
+        Deleting "deleting",
+        /// Could not be fetched.
+        Failed "failed",
     }
 
     /// Where a volume is in its life.

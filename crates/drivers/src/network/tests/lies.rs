@@ -148,7 +148,7 @@ fn a_frame_to_the_bridge_itself_does_not_steal_anothers_place() {
         party.third.send(&to_b(1));
         party.listener.hear_until(&to_b(1)).await;
 
-        let mut learn = crate::spawn::bare_command(Path::new("/usr/sbin/ip"));
+        let mut learn = crate::spawn::unconfined(Path::new("/usr/sbin/ip"));
         learn.args(["link", "set", "br-lab", "type", "bridge", "no_linklocal_learn", "0"]);
         assert!(learn.status().unwrap().success());
         lift_rules(&spec).await;

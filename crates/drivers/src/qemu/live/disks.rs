@@ -4,9 +4,10 @@ use super::super::command_line::{image_node, throttle, top_node};
 use super::super::names::{DiskNames, SCSI};
 use super::super::{Driver, Running};
 use super::{DEVICES, OBJECTS};
+use crate::durable::{blocking, io_failed};
 use crate::layout::Layout;
 use hostler_core::ids::{MachineId, VolumeId};
-use hostler_core::ports::{DiskBus, DiskSpec, DriverError, IoLimits};
+use hostler_core::ports::{DiskBus, DiskSpec, DriverError, DriverErrorKind, IoLimits};
 use serde_json::json;
 use std::sync::Arc;
 
@@ -32,7 +33,10 @@ impl Driver {
                 "the machine was started without a controller for further disks; it has one after its next start",
             ));
         }
-        let attached = running.plug(&names, disk, &self.layout).await;
+        let (driver, lent) = (self.clone(), disk.clone());
+        blocking(move || driver.isolation.lend(&driver.layout, id, &lent).map_err(|error| denied(&error)))
+            .await?;
+        let attached = running.plug(&names, disk).await;
         if attached.is_err() {
             // The first error is the one to be told.
             let _ = running.forget_disk(&names).await;
@@ -54,7 +58,10 @@ impl Driver {
             }
             running.unplug(&names.device).await?;
         }
-        running.forget_disk(&names).await
+        running.forget_disk(&names).await?;
+        let driver = self.clone();
+        blocking(move || driver.isolation.recall(&driver.layout, volume).map_err(|error| denied(&error)))
+            .await
     }
 
     /// See [`Hypervisor::disk_grow`](hostler_core::ports::Hypervisor::disk_grow). QEMU itself would shrink a disk that
@@ -79,7 +86,15 @@ impl Driver {
         if wanted == now {
             return Ok(());
         }
-        running.told("block_resize", json!({ "node-name": names.top, "size": wanted })).await
+        running.told("block_resize", json!({ "node-name": names.top, "size": wanted })).await?;
+        match running.nodes().await?.get(&names.top) {
+            Some(size) if *size == wanted => Ok(()),
+            other => {
+                let text =
+                    format!("QEMU says that it has grown the disk, but its size is {other:?}, not {wanted}");
+                Err(DriverError::new(DriverErrorKind::Protocol, text))
+            }
+        }
     }
 
     /// See [`Hypervisor::disk_limit`](hostler_core::ports::Hypervisor::disk_limit).
@@ -99,19 +114,20 @@ impl Driver {
 }
 
 impl Running {
-    async fn plug(&self, names: &DiskNames, disk: &DiskSpec, layout: &Layout) -> Result<(), DriverError> {
+    async fn plug(&self, names: &DiskNames, disk: &DiskSpec) -> Result<(), DriverError> {
         // What a server that died in the middle has left may be of another size or limit by now.
         self.forget_disk(names).await?;
         let group =
             json!({ "qom-type": "throttle-group", "id": names.limits, "limits": throttle(disk.limits) });
         self.told("object-add", group).await?;
-        self.told("blockdev-add", image_node(disk, layout)?).await?;
+        self.told("blockdev-add", image_node(disk, &Layout::seen_by_machine())?).await?;
         self.told("blockdev-add", top_node(disk)).await?;
         let device = json!({
             "driver": "scsi-hd", "bus": format!("{SCSI}.0"), "id": names.device, "drive": names.top,
             "serial": names.serial,
         });
-        self.told("device_add", device).await
+        self.told("device_add", device).await?;
+        self.has(&names.device).await
     }
 
     /// Removes what stands behind a disk whose device is not there.
@@ -127,6 +143,10 @@ impl Running {
         let path = format!("{OBJECTS}/{}", names.limits);
         self.told("qom-set", json!({ "path": path, "property": "limits", "value": throttle(limits) })).await
     }
+}
+
+fn denied(error: &std::io::Error) -> DriverError {
+    io_failed("the volume cannot change hands", error)
 }
 
 fn no_disk(volume: VolumeId) -> DriverError {

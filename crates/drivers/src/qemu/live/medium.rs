@@ -4,6 +4,8 @@ use super::super::command_line::medium as medium_blockdev;
 use super::super::names::{CD, medium_node};
 use super::super::{Driver, Running};
 use super::{DEVICES, LOOK_PAUSE};
+use crate::durable::{blocking, io_failed};
+use crate::layout::Layout;
 use hostler_core::ids::{MachineId, MediumId};
 use hostler_core::ports::DriverError;
 use serde::Deserialize;
@@ -45,7 +47,16 @@ impl Driver {
             running.empty_drive(inside.is_some(), force).await?;
             if let (Some(medium), Some(node)) = (medium, &wanted) {
                 running.drop_nodes(&[node]).await?;
-                running.told("blockdev-add", medium_blockdev(medium, &self.layout)?).await?;
+                let driver = self.clone();
+                blocking(move || {
+                    driver
+                        .isolation
+                        .share(&driver.layout)
+                        .map_err(|error| io_failed("the medium cannot be shared", &error))
+                })
+                .await?;
+                let image = medium_blockdev(medium, &Layout::seen_by_machine())?;
+                running.told("blockdev-add", image).await?;
                 running.told("blockdev-insert-medium", json!({ "id": CD, "node-name": node })).await?;
             }
             running.told("blockdev-close-tray", json!({ "id": CD })).await?;

@@ -4,6 +4,8 @@
 //! an earlier server started or changed, and asking twice is harmless. What a change makes in several steps it takes
 //! back when a later step is refused. Devices leave when the guest has let go of them; that is waited for.
 
+#[cfg(test)]
+mod bad_monitor;
 mod disks;
 mod medium;
 mod nics;
@@ -24,6 +26,10 @@ use tokio::time::Instant;
 const UNPLUG_PATIENCE: Duration = Duration::from_secs(15);
 /// An event that was lost is made up for after this long.
 const LOOK_PAUSE: Duration = Duration::from_millis(500);
+
+/// How long QEMU itself may take to let go of the node of a device that has gone, and how often it is asked.
+const RELEASE_PATIENCE: Duration = Duration::from_secs(5);
+const RELEASE_PAUSE: Duration = Duration::from_millis(20);
 
 /// Where devices that have an id are.
 const DEVICES: &str = "/machine/peripheral";
@@ -74,6 +80,15 @@ impl Running {
         Ok(list.into_iter().map(|node| (node.name, node.image.virtual_size)).collect())
     }
 
+    /// What QEMU says that it did is looked at: a record must not promise what is not there.
+    async fn has(&self, device: &str) -> Result<(), DriverError> {
+        if self.children(DEVICES).await?.contains_key(device) {
+            return Ok(());
+        }
+        let text = format!("QEMU says that it has added {device}, but it has not");
+        Err(DriverError::new(DriverErrorKind::Protocol, text))
+    }
+
     /// Asks the guest to let go of a device and waits until it has.
     async fn unplug(&self, device: &str) -> Result<(), DriverError> {
         let mut events = self.qmp.events();
@@ -110,8 +125,20 @@ impl Running {
     async fn drop_nodes(&self, names: &[&str]) -> Result<(), DriverError> {
         let there: BTreeSet<String> = self.nodes().await?.into_keys().collect();
         for name in names.iter().filter(|name| there.contains(**name)) {
-            self.told("blockdev-del", json!({ "node-name": name })).await?;
+            self.drop_node(name).await?;
         }
         Ok(())
+    }
+
+    /// A device that has just gone holds its node for a moment more.
+    async fn drop_node(&self, name: &str) -> Result<(), DriverError> {
+        let deadline = Instant::now() + RELEASE_PATIENCE;
+        loop {
+            match self.told("blockdev-del", json!({ "node-name": name })).await {
+                Err(error) if error.detail.contains("is in use") && Instant::now() < deadline => {}
+                other => return other,
+            }
+            tokio::time::sleep(RELEASE_PAUSE).await;
+        }
     }
 }

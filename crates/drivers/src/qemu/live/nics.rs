@@ -46,7 +46,10 @@ impl Driver {
             "driver": "virtio-net-pci", "id": names.device, "netdev": names.netdev, "mac": nic.mac,
             "bus": "pci.0", "addr": format!("{slot:02x}.0"), "romfile": "",
         });
-        let plugged = running.told("device_add", device).await;
+        let plugged = match running.told("device_add", device).await {
+            Ok(()) => running.has(&names.device).await,
+            refused => refused,
+        };
         if plugged.is_err() {
             let _ = running.forget_netdev(&names).await;
         }

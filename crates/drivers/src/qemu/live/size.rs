@@ -58,6 +58,7 @@ impl Driver {
             most_memory(&running.record.arguments),
             memory_mib,
         )?;
+        self.widen(id, vcpus, memory_mib).await?;
         if more_mib > 0 {
             running.add_memory(more_mib).await?;
         }

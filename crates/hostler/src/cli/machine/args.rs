@@ -35,8 +35,17 @@ pub(in crate::cli) enum MachineCommand {
     /// Remove machines for good, with their disks
     #[command(visible_alias = "rm")]
     Delete(Delete),
-    /// Change description, labels, or (while it is off) size
+    /// Change description, labels or size
     Edit(Edit),
+    /// Change CPUs and memory; a machine that is on can only grow
+    Resize(Resize),
+    /// Put a medium into the CD drive
+    Insert(Insert),
+    /// Empty the CD drive
+    Eject(Forceful),
+    /// Network cards
+    #[command(subcommand)]
+    Nic(NicCommand),
     /// Talk to a machine's serial console; Ctrl-] leaves it
     Console {
         /// The machine
@@ -177,12 +186,75 @@ pub(in crate::cli) struct Edit {
     /// Take all labels away
     #[arg(long, conflicts_with = "labels")]
     pub(super) no_labels: bool,
-    /// Virtual CPUs; it must be off
+    /// Virtual CPUs; only more while it is on
     #[arg(long, value_name = "COUNT")]
     pub(super) vcpus: Option<u32>,
-    /// Memory, e.g. 2G; it must be off
+    /// Memory, e.g. 2G; only more while it is on
     #[arg(long, value_name = "SIZE", value_parser = units::parse_mib)]
     pub(super) memory: Option<u64>,
+    #[command(flatten)]
+    pub(super) wait: Wait,
+}
+
+/// Options of `machine resize`.
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  hostler machine resize web --vcpus 2 --memory 2G")]
+pub(in crate::cli) struct Resize {
+    /// The machine
+    pub(super) machine: String,
+    /// Virtual CPUs
+    #[arg(long, value_name = "COUNT", required_unless_present = "memory")]
+    pub(super) vcpus: Option<u32>,
+    /// Memory, e.g. 2G; added in steps of 128M while it is on
+    #[arg(long, value_name = "SIZE", value_parser = units::parse_mib)]
+    pub(super) memory: Option<u64>,
+    #[command(flatten)]
+    pub(super) wait: Wait,
+}
+
+/// Options of `machine insert`.
+#[derive(Args, Debug)]
+pub(in crate::cli) struct Insert {
+    /// The machine
+    pub(super) machine: String,
+    /// The medium, in place of what is in the drive
+    pub(super) medium: String,
+    /// Also when the guest has locked the drive
+    #[arg(long, short)]
+    pub(super) force: bool,
+    #[command(flatten)]
+    pub(super) wait: Wait,
+}
+
+/// What can be done with network cards.
+#[derive(Debug, Subcommand)]
+pub(in crate::cli) enum NicCommand {
+    /// Give a machine another card
+    Add {
+        /// The machine
+        machine: String,
+        /// Network [default: the first one]
+        #[arg(long)]
+        network: Option<String>,
+        /// Its address [default: the next free one, on networks that give out addresses]
+        #[arg(long)]
+        address: Option<IpAddr>,
+        /// Its MAC [default: one is made up]
+        #[arg(long)]
+        mac: Option<String>,
+        #[command(flatten)]
+        wait: Wait,
+    },
+    /// Take a card from a machine
+    #[command(visible_alias = "rm")]
+    Remove {
+        /// The machine
+        machine: String,
+        /// The card's MAC
+        mac: String,
+        #[command(flatten)]
+        wait: Wait,
+    },
 }
 
 /// Options of `machine log`.

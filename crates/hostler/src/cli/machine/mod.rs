@@ -4,6 +4,7 @@ mod args;
 mod banner;
 mod console;
 mod create;
+mod devices;
 mod log;
 mod ssh;
 
@@ -52,6 +53,14 @@ pub(super) async fn run(session: &Session, command: MachineCommand) -> Result<Ex
             }
         }
         MachineCommand::Edit(edit) => change_record(session, edit).await?,
+        MachineCommand::Resize(ask) => devices::resize(session, ask).await?,
+        MachineCommand::Insert(ask) => {
+            devices::medium(session, &ask.machine, Some(ask.medium), ask.force, ask.wait).await?;
+        }
+        MachineCommand::Eject(ask) => {
+            devices::medium(session, &ask.machine, None, ask.force, ask.wait).await?;
+        }
+        MachineCommand::Nic(command) => devices::nic(session, command).await?,
         MachineCommand::Console { machine } => console::console(session, &machine).await?,
         MachineCommand::Log(ask) => log::log(session, &ask).await?,
         MachineCommand::Run(ask) => return in_guest(session, ask).await,
@@ -101,8 +110,15 @@ async fn change_record(session: &Session, edit: Edit) -> Result<(), Failure> {
             Failure::usage("nothing to change").hint("`hostler machine edit --help` lists what can be")
         );
     }
-    let machine: Machine =
+    let answer: serde_json::Value =
         session.client.json(session.client.request(Method::PATCH, &path).json(&change)).await?;
+    let senseless = |error| Failure::because("the server's answer makes no sense", &error);
+    // A size that a running machine grows to takes a task; all else is answered with the machine itself.
+    if answer.get("record").is_some() {
+        return devices::finished(session, serde_json::from_value(answer).map_err(senseless)?, edit.wait)
+            .await;
+    }
+    let machine: Machine = serde_json::from_value(answer).map_err(senseless)?;
     session.show.one(&machine, fields);
     Ok(())
 }

@@ -1,14 +1,17 @@
 //! Commands about everything that is no machine, one file for each kind of object.
 
 mod access;
+mod medium;
 mod network;
 mod place;
 mod snapshot;
+mod source;
 mod task;
 mod template;
 mod volume;
 
 pub(super) use access::{TokenCommand, token, whoami};
+pub(super) use medium::{MediumCommand, medium};
 pub(super) use network::{AddressCommand, NetworkCommand, address, network};
 pub(super) use place::{HostCommand, StorageCommand, host, storage};
 pub(super) use snapshot::{SnapshotCommand, snapshot};

@@ -3,12 +3,12 @@
 use crate::cli::Session;
 use crate::cli::args::Wait;
 use crate::cli::client::finish;
+use crate::cli::objects::source::{self, Origin};
 use crate::cli::show::units;
 use crate::failure::{Exit, Failure};
 use crate::output;
 use clap::{Args, Subcommand, ValueEnum};
-use hostler_doors::native::types::{Accepted, ImageFormat, ImageSource, Template, TemplateCreate};
-use std::path::PathBuf;
+use hostler_doors::native::types::{Accepted, Firmware, ImageSource, Template, TemplateCreate};
 
 /// What can be done with templates. A template is named by name (its newest version), name@version, number or id.
 #[derive(Debug, Subcommand)]
@@ -26,9 +26,9 @@ pub(in crate::cli) enum TemplateCommand {
         after_help = "Examples:\n  hostler template build micro\n  hostler template build debian-12 --memory 1G"
     )]
     Build(Build),
-    /// Make a template from a disk image on the server's host
+    /// Make a template from a disk image: a file on the server's host, or an address
     #[command(
-        after_help = "Example:\n  hostler template import /srv/debian-12.qcow2 --name debian-12 --memory 1G"
+        after_help = "Examples:\n  hostler template import /srv/debian-12.qcow2 --name debian-12 --memory 1G\n  hostler template import https://example.org/debian-12.raw.xz --name debian-12 --checksum sha512:…"
     )]
     Import(Import),
     /// Remove a template; machines made from it must be gone
@@ -61,17 +61,17 @@ pub(in crate::cli) struct Build {
 /// Options of `template import`.
 #[derive(Args, Debug)]
 pub(in crate::cli) struct Import {
-    /// The image, a file on the server's host
-    file: PathBuf,
+    #[command(flatten)]
+    origin: Origin,
     /// Name of the template
     #[arg(long, short)]
     name: String,
-    /// Format of the image [default: by the end of its name: .qcow2, .raw or .img]
+    /// Format of the image once unpacked [default: told by its first bytes; raw if its name ends in .raw or .img]
     #[arg(long, value_enum)]
-    format: Option<FormatName>,
-    /// Largest virtual size to accept
-    #[arg(long, value_name = "SIZE", default_value = "64G", value_parser = units::parse_mib)]
-    max_size: u64,
+    format: Option<source::FormatName>,
+    /// Firmware that boots its machines
+    #[arg(long, value_enum, default_value = "bios")]
+    firmware: FirmwareName,
     #[command(flatten)]
     defaults: Defaults,
     #[command(flatten)]
@@ -84,12 +84,12 @@ struct Defaults {
     /// Words about it
     #[arg(long, default_value = "", hide_default_value = true)]
     description: String,
-    /// Virtual CPUs of its machines
-    #[arg(long, value_name = "COUNT", default_value_t = 1)]
-    vcpus: u32,
-    /// Memory of its machines
-    #[arg(long, value_name = "SIZE", default_value = "512M", value_parser = units::parse_mib)]
-    memory: u64,
+    /// Virtual CPUs of its machines [default: what the image asks for, else 1]
+    #[arg(long, value_name = "COUNT")]
+    vcpus: Option<u32>,
+    /// Memory of its machines [default: what the image asks for, else 512M]
+    #[arg(long, value_name = "SIZE", value_parser = units::parse_mib)]
+    memory: Option<u64>,
     /// Disk of its machines [default: the image's size]
     #[arg(long, value_name = "SIZE", value_parser = units::parse_mib)]
     disk: Option<u64>,
@@ -98,11 +98,23 @@ struct Defaults {
     storage: Option<String>,
 }
 
-/// Formats of disk images.
+/// Firmware that boots a disk.
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum FormatName {
-    Raw,
-    Qcow2,
+enum FirmwareName {
+    Bios,
+    Uefi,
+    /// With Secure Boot and Microsoft's keys
+    UefiSecure,
+}
+
+impl From<FirmwareName> for Firmware {
+    fn from(name: FirmwareName) -> Self {
+        match name {
+            FirmwareName::Bios => Self::Bios,
+            FirmwareName::Uefi => Self::Uefi,
+            FirmwareName::UefiSecure => Self::UefiSecure,
+        }
+    }
 }
 
 pub(in crate::cli) async fn template(session: &Session, command: TemplateCommand) -> Result<Exit, Failure> {
@@ -119,11 +131,11 @@ pub(in crate::cli) async fn template(session: &Session, command: TemplateCommand
         TemplateCommand::Build(build) => {
             let name = build.name.unwrap_or_else(|| build.recipe.clone());
             let source = ImageSource::Recipe { recipe: build.recipe, mirror: build.mirror };
-            make(session, name, source, build.defaults, build.wait).await?;
+            make(session, name, source, Firmware::Bios, build.defaults, build.wait).await?;
         }
         TemplateCommand::Import(import) => {
-            let source = import.source()?;
-            make(session, import.name, source, import.defaults, import.wait).await?;
+            let source = import.origin.source(import.format)?;
+            make(session, import.name, source, import.firmware.into(), import.defaults, import.wait).await?;
         }
         TemplateCommand::Delete { template, wait } => {
             let accepted: Accepted<Template> = session.client.delete(&["templates", &template]).await?;
@@ -138,29 +150,11 @@ pub(in crate::cli) async fn template(session: &Session, command: TemplateCommand
     Ok(Exit::DONE)
 }
 
-impl Import {
-    fn source(&self) -> Result<ImageSource, Failure> {
-        let format = match (self.format, self.file.extension().and_then(|end| end.to_str())) {
-            (Some(FormatName::Raw), _) | (None, Some("raw" | "img")) => ImageFormat::Raw,
-            (Some(FormatName::Qcow2), _) | (None, Some("qcow2")) => ImageFormat::Qcow2,
-            (None, _) => {
-                let text = format!("the format of {} does not show in its name", self.file.display());
-                return Err(Failure::usage(text).hint("say it with --format raw or --format qcow2"));
-            }
-        };
-        let path = std::path::absolute(&self.file)
-            .map_err(|error| Failure::because("cannot tell the current directory", &error))?;
-        let Some(path) = path.to_str() else {
-            return Err(Failure::usage(format!("the path {} is not UTF-8", path.display())));
-        };
-        Ok(ImageSource::File { path: path.to_owned(), format, max_mib: self.max_size })
-    }
-}
-
 async fn make(
     session: &Session,
     name: String,
     source: ImageSource,
+    firmware: Firmware,
     defaults: Defaults,
     wait: Wait,
 ) -> Result<(), Failure> {
@@ -168,9 +162,10 @@ async fn make(
         name,
         source,
         description: defaults.description,
-        vcpus: defaults.vcpus,
-        memory_mib: defaults.memory,
+        vcpus: defaults.vcpus.unwrap_or(0),
+        memory_mib: defaults.memory.unwrap_or(0),
         disk_mib: defaults.disk.unwrap_or(0),
+        firmware,
         storage: defaults.storage,
     };
     let accepted: Accepted<Template> = session.client.post(&["templates"], &ask).await?;
@@ -211,14 +206,7 @@ fn row(template: &Template) -> Vec<String> {
 
 fn fields(template: &Template) -> Vec<(&'static str, String)> {
     let image = template.image.as_ref();
-    let source = match &template.source {
-        Some(ImageSource::Recipe { recipe, mirror }) => {
-            let mirror = mirror.as_ref().map(|mirror| format!(" from {mirror}")).unwrap_or_default();
-            format!("recipe {recipe}{mirror}")
-        }
-        Some(ImageSource::File { path, format, .. }) => format!("{path} ({format})"),
-        None => String::new(),
-    };
+    let source = template.source.as_ref().map(source::shown).unwrap_or_default();
     let guest = image.map(|image| {
         let words = [(image.kernel, "own kernel"), (image.agent, "agent"), (image.cloud_init, "cloud-init")];
         words.iter().filter(|(has, _)| *has).map(|(_, word)| *word).collect::<Vec<_>>().join(", ")
@@ -234,6 +222,7 @@ fn fields(template: &Template) -> Vec<(&'static str, String)> {
         ("cpus", template.vcpus.to_string()),
         ("memory", units::mib(template.memory_mib)),
         ("disk", disk(template)),
+        ("firmware", template.firmware.to_string()),
         ("has", guest.unwrap_or_default()),
         ("size", image.map(|image| units::bytes(image.bytes)).unwrap_or_default()),
         ("digest", image.map(|image| image.digest.clone()).unwrap_or_default()),

@@ -6,6 +6,7 @@ use super::history::{Asked, History, Kind, Outcome, Repeatable};
 use super::stage::Stage;
 use crate::server::Door;
 use serde_json::{Value, json};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What a client works with.
 #[derive(Clone, Debug)]
@@ -17,6 +18,8 @@ pub(crate) struct Client<'a> {
     pub template: &'a str,
     /// Where further templates come from.
     pub source: &'a Value,
+    /// When this is set, nothing more is asked of a server that nobody kills.
+    pub enough: Option<&'a AtomicBool>,
 }
 
 /// A request in full.
@@ -33,6 +36,9 @@ impl Client<'_> {
     pub(crate) async fn play(&self, seed: u64, round: u64, client: u64) {
         let mut chance = Chance::of(seed, &[round, client]);
         for count in 0..self.stage.commands {
+            if self.enough.is_some_and(|enough| enough.load(Ordering::Relaxed)) {
+                return;
+            }
             let drawn = draw(&mut chance, &self.stage);
             let label = format!("r{round}-c{client}-{count}");
             let Some(request) = self.request(drawn.command, label) else { continue };

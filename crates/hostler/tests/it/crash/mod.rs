@@ -2,6 +2,8 @@
 //! moments and at named ones. After each restart, and when all work has ended, what was promised must be there, once,
 //! and nothing else may be left.
 //!
+//! [`pair`] does the same to two processes on one PostgreSQL, in turns.
+//!
 //! The seed is printed and decides which commands each client asks for and how each server dies. How far the server
 //! got by then is up to the machine that the test runs on, so a replay asks for the same, but may not fail the same.
 //!
@@ -14,6 +16,7 @@ mod command;
 mod found;
 mod guard;
 mod history;
+mod pair;
 mod stage;
 
 use crate::server::{DEADLINE, Program, Server, missing, until};
@@ -54,14 +57,18 @@ fn number(variable: &str) -> Option<u64> {
     Some(text.parse().unwrap_or_else(|_| panic!("{variable} must be a number, not `{text}`")))
 }
 
+/// Without a wish always the same: whether a change lands shall not depend on chance. `scripts/crash` draws.
+fn asked_seed() -> u64 {
+    number("HOSTLER_CRASH_SEED").unwrap_or(20_260_101)
+}
+
 fn asked_kills() -> u64 {
     number("HOSTLER_CRASH_KILLS").unwrap_or(50)
 }
 
 #[expect(clippy::print_stderr, reason = "the seed must be seen")]
 async fn run(stage: Stage, kills: u64) {
-    let seed = number("HOSTLER_CRASH_SEED")
-        .unwrap_or_else(|| std::time::UNIX_EPOCH.elapsed().map_or(1, |time| time.as_secs()));
+    let seed = asked_seed();
     let (program, begun) = (stage.program, Instant::now());
     eprintln!("crash {program:?}: seed {seed}, {kills} kills");
     let mut tale = Tale { stage, seed, at_points: 0, requests: 0, unanswered: 0 };
@@ -150,6 +157,7 @@ impl Tale {
             stage: self.stage,
             template: &set.template,
             source: &set.source,
+            enough: None,
         };
         let come_back = async {
             client.repeat(history.unanswered()).await.context("it died")?;
@@ -184,8 +192,14 @@ impl Tale {
     async fn rest(&self, data: &Path, history: &History, last: bool) -> Result<()> {
         let server = Server::start(self.stage.program, data, self.stage.environment).await?;
         let set = Value::Null;
-        let client =
-            Client { door: server.door.clone(), history, stage: self.stage, template: "", source: &set };
+        let client = Client {
+            door: server.door.clone(),
+            history,
+            stage: self.stage,
+            template: "",
+            source: &set,
+            enough: None,
+        };
         client.repeat(history.unanswered()).await.context("it died although nobody killed it")?;
         at_rest(&server, self.stage.program, history).await?;
         if last {

@@ -22,7 +22,7 @@ impl Stage {
         Ok(stage)
     }
 
-    async fn shell(&self, name: &str, script: &str) -> Result<String> {
+    pub(super) async fn shell(&self, name: &str, script: &str) -> Result<String> {
         self.in_guest(name, &["/bin/busybox", "sh", "-c", script]).await
     }
 

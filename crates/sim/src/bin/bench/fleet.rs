@@ -150,6 +150,7 @@ impl Pattern {
             limits: IoLimits::default(),
             with_machine: true,
             state: VolumeState::Present,
+            reason: None,
             task: None,
             created_at: machine.created_at,
         }

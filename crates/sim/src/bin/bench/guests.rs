@@ -41,6 +41,9 @@ pub(crate) async fn measure(bed: &Bed) -> Result<Vec<Figure>> {
     figures.push(Figure::new("micro template from Debian's packages", ms(began.elapsed())));
     figures.push(Figure::new("guest code runs by", accelerator(&server).await?));
     figures.extend(boots(bed, &server).await?);
+    if bed.choose(true, false) && Path::new("/usr/bin/mmdebstrap").is_file() {
+        figures.extend(debian(bed, &server).await?);
+    }
     figures.extend(adoption(bed, server, &data).await?);
     Ok(figures)
 }
@@ -124,6 +127,31 @@ async fn boots(bed: &Bed, server: &Server) -> Result<Vec<Figure>> {
     Ok(vec![
         Figure::new("micro, cold: task begins until the agent answers", ready.to_string()),
         Figure::new("micro, cold: task begins until it has ended", whole.to_string()),
+    ])
+}
+
+/// A whole distribution, cold. Its template takes minutes, so this is left out when time is short.
+async fn debian(bed: &Bed, server: &Server) -> Result<Vec<Figure>> {
+    bed.say("building the Debian template");
+    let began = Instant::now();
+    let body = json!({ "name": "debian-12", "source": { "from": "recipe", "recipe": "debian-12" } });
+    server.carry_out("POST", "/templates", Some(body)).await.context("the Debian template")?;
+    let built = ms(began.elapsed());
+    bed.say("booting Debian");
+    let mut ready = Runs::default();
+    for run in 0..3 {
+        let name = format!("debian-{run}");
+        let body = json!({ "name": name, "template": "debian-12", "memory_mib": 512 });
+        let task = server.carry_out("POST", "/machines", Some(body)).await?;
+        let machine: Machine = server.get(&format!("/machines/{name}")).await?;
+        let began = at(task.started_at.as_deref().context("the task began")?)?;
+        let heard = at(machine.ready_at.as_deref().context("the machine is ready")?)?;
+        ready.push(heard.duration_since(began).unsigned_abs());
+        server.carry_out("DELETE", &format!("/machines/{name}"), None).await?;
+    }
+    Ok(vec![
+        Figure::new("Debian template from its packages", built),
+        Figure::new("Debian, cold: task begins until the agent has given it its identity", ready.to_string()),
     ])
 }
 

@@ -13,10 +13,12 @@ mod churn;
 mod commits;
 mod fleet;
 mod guests;
+mod imports;
 mod reads;
 mod server;
 mod start;
 mod table;
+mod takeover;
 
 use anyhow::{Context, Result, bail};
 use bed::Bed;
@@ -75,15 +77,29 @@ async fn measure() -> Result<bool> {
     fleet.remove()?;
     table.heading("simulated machines made and removed over HTTP");
     table.add_or("machines", churn::measure(&bed).await);
-    table.heading("durable commits");
-    table.add_or("commits", commits::measure(&bed).await);
+    table.heading("durable commits: SQLite");
+    table.add_or("commits", commits::sqlite(&bed).await);
+    table.heading("durable commits: PostgreSQL");
+    table.add_or("commits", commits::postgres(&bed).await);
+    table.heading("two processes on one PostgreSQL");
+    match takeover::missing() {
+        Some(why) => {
+            bed.say(&format!("SKIPPED: no process is killed: {why}"));
+            table.add(vec![Figure::new("SKIPPED", why)]);
+        }
+        None => table.add_or("take-over", takeover::measure(&bed).await),
+    }
     table.heading("real machines");
     match guests::missing(&bed) {
         Some(why) => {
             bed.say(&format!("SKIPPED: nothing is measured with QEMU: {why}"));
             table.add(vec![Figure::new("SKIPPED", why)]);
         }
-        None => table.add_or("guests", guests::measure(&bed).await),
+        None => {
+            table.add_or("guests", guests::measure(&bed).await);
+            table.heading("images");
+            table.add_or("images", imports::measure(&bed).await);
+        }
     }
     table.heading("afterwards");
     table.add(vec![Figure::new("load average", bed::load())]);

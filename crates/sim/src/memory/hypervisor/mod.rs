@@ -6,6 +6,7 @@
 #[cfg(test)]
 mod tests;
 
+use super::devices::Devices;
 use super::entry::Live;
 use super::fleet::Fleet;
 use super::journal::Journal;
@@ -103,13 +104,22 @@ impl SimHypervisor {
         sighting
     }
 
-    /// A verb that needs the machine to be up, and leaves no trace in this world.
-    async fn on(&self, verb: Verb, id: MachineId) -> Result<(), DriverError> {
+    /// What is plugged into a machine that is up; none when it is off or not here.
+    pub fn devices(&self, id: MachineId) -> Option<Devices> {
+        let machine = self.fleet.find(id)?;
+        let live = lock(&machine);
+        live.is_up().then(|| live.entry.devices.clone())
+    }
+
+    /// Changes what is plugged into a machine that is up.
+    async fn on(
+        &self,
+        verb: Verb,
+        id: MachineId,
+        change: impl FnOnce(&mut Devices) -> Result<(), DriverError>,
+    ) -> Result<(), DriverError> {
         self.faults.before(verb).await?;
-        let machine = self.fleet.get(id)?;
-        if !lock(&machine).is_up() {
-            return Err(DriverError::refused(format!("machine {id} is off")));
-        }
+        self.fleet.change(id, change)?;
         self.faults.after(verb)
     }
 
@@ -379,46 +389,60 @@ impl Hypervisor for SimHypervisor {
         Ok(near)
     }
 
-    async fn disk_attach(&self, id: MachineId, _disk: &DiskSpec) -> Result<(), DriverError> {
-        self.on(Verb::DiskAttach, id).await
+    async fn disk_attach(&self, id: MachineId, disk: &DiskSpec) -> Result<(), DriverError> {
+        if self.storage.as_ref().is_some_and(|storage| !storage.has(disk.volume)) {
+            return Err(DriverError::refused(format!("there is no volume {}", disk.volume)));
+        }
+        if let Some(other) = self.fleet.holder(disk.volume).filter(|other| *other != id) {
+            return Err(DriverError::refused(format!("machine {other} has volume {}", disk.volume)));
+        }
+        self.on(Verb::DiskAttach, id, |devices| devices.attach(disk)).await
     }
 
-    async fn disk_detach(&self, id: MachineId, _volume: VolumeId) -> Result<(), DriverError> {
-        self.on(Verb::DiskDetach, id).await
+    async fn disk_detach(&self, id: MachineId, volume: VolumeId) -> Result<(), DriverError> {
+        self.on(Verb::DiskDetach, id, |devices| devices.detach(volume)).await
     }
 
-    async fn disk_grow(&self, id: MachineId, _volume: VolumeId, _size_mib: u64) -> Result<(), DriverError> {
-        self.on(Verb::DiskGrow, id).await
+    async fn disk_grow(&self, id: MachineId, volume: VolumeId, size_mib: u64) -> Result<(), DriverError> {
+        let storage = self.storage.as_ref();
+        self.on(Verb::DiskGrow, id, |devices| {
+            devices.disk(volume)?;
+            storage.map_or(Ok(()), |storage| storage.grow(volume, size_mib))
+        })
+        .await
     }
 
-    async fn disk_limit(
-        &self,
-        id: MachineId,
-        _volume: VolumeId,
-        _limits: IoLimits,
-    ) -> Result<(), DriverError> {
-        self.on(Verb::DiskLimit, id).await
+    async fn disk_limit(&self, id: MachineId, volume: VolumeId, limits: IoLimits) -> Result<(), DriverError> {
+        self.on(Verb::DiskLimit, id, |devices| devices.disk(volume).map(|now| *now = limits)).await
     }
 
     async fn medium_change(
         &self,
         id: MachineId,
-        _medium: Option<MediumId>,
+        medium: Option<MediumId>,
         _force: bool,
     ) -> Result<(), DriverError> {
-        self.on(Verb::MediumChange, id).await
+        self.on(Verb::MediumChange, id, |devices| {
+            devices.medium = medium;
+            Ok(())
+        })
+        .await
     }
 
-    async fn nic_attach(&self, id: MachineId, _nic: &NicSpec) -> Result<(), DriverError> {
-        self.on(Verb::NicAttach, id).await
+    async fn nic_attach(&self, id: MachineId, nic: &NicSpec) -> Result<(), DriverError> {
+        self.on(Verb::NicAttach, id, |devices| devices.plug(nic)).await
     }
 
-    async fn nic_detach(&self, id: MachineId, _mac: &str) -> Result<(), DriverError> {
-        self.on(Verb::NicDetach, id).await
+    async fn nic_detach(&self, id: MachineId, mac: &str) -> Result<(), DriverError> {
+        self.on(Verb::NicDetach, id, |devices| {
+            devices.nics.remove(mac);
+            Ok(())
+        })
+        .await
     }
 
-    async fn resize(&self, id: MachineId, _vcpus: u32, _memory_mib: u64) -> Result<(), DriverError> {
-        self.on(Verb::Resize, id).await
+    async fn resize(&self, id: MachineId, vcpus: u32, memory_mib: u64) -> Result<(), DriverError> {
+        self.on(Verb::Resize, id, |devices| devices.resize(vcpus, memory_mib)).await
     }
 
     async fn snapshot_take(

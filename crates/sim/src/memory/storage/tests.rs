@@ -5,7 +5,7 @@ use hostler_core::ids::{StorageId, TemplateId, VolumeId};
 use hostler_core::ports::{
     DriverError, DriverErrorKind, ImageSource, Progress, Storage, StorageItem, VolumeSpec,
 };
-use hostler_core::templates::{Image, ImageFormat};
+use hostler_core::templates::{Image, ImageFormat, SourceFormat};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -88,11 +88,16 @@ async fn files_are_looked_at() -> anyhow::Result<()> {
         let path = folder.path().join(name);
         std::fs::write(&path, bytes).map(|()| path)
     };
-    let source = |path: &Path, format| ImageSource::File { path: path.to_owned(), format, max_mib: 10 };
+    let source = |path: &Path, format| ImageSource::File {
+        path: path.to_owned(),
+        format: Some(format),
+        checksum: None,
+        max_mib: 10,
+    };
     let header = |backing: u64, size: u64| {
         [b"QFI\xfb\0\0\0\x03".as_slice(), &backing.to_be_bytes(), &[0; 8], &size.to_be_bytes()].concat()
     };
-    let (raw, qcow2) = (ImageFormat::Raw, ImageFormat::Qcow2);
+    let (raw, qcow2) = (SourceFormat::Raw, SourceFormat::Qcow2);
     let good = file("good", &header(0, 9 * MIB + 1))?;
     for (path, format) in [
         (folder.path().join("missing"), raw),
@@ -109,9 +114,9 @@ async fn files_are_looked_at() -> anyhow::Result<()> {
         assert!(refused(answer), "{}", path.display());
     }
     let disk = make(&instant(), &source(&good, qcow2)).await?.disk;
-    assert_eq!(disk.map(|disk| (disk.format, disk.size_mib)), Some((qcow2, 10)));
+    assert_eq!(disk.map(|disk| (disk.format, disk.size_mib)), Some((ImageFormat::Qcow2, 10)));
     let disk = make(&instant(), &source(&file("raw", b"x")?, raw)).await?.disk;
-    assert_eq!(disk.map(|disk| (disk.format, disk.size_mib)), Some((raw, 1)));
+    assert_eq!(disk.map(|disk| (disk.format, disk.size_mib)), Some((ImageFormat::Qcow2, 1)));
     Ok(())
 }
 

@@ -1,7 +1,8 @@
 //! Which values a field may have.
 //!
 //! An edit without an answer may have been made at any moment until the server died. So the value of an edit is
-//! possible unless an acknowledged one began after its end: then that one, or a later one, has replaced it.
+//! possible unless an acknowledged one began after its end: then that one, or a later one, has replaced it. One that a
+//! task makes counts from when that is done.
 
 use super::{Moment, machine};
 use crate::crash::found::{Found, Volume};
@@ -13,8 +14,13 @@ pub(super) fn check(entries: &[Entry], found: &Found, moment: Moment) -> Vec<Str
     for machine in found.machines.iter().filter(|machine| machine.life != "gone") {
         let label = machine.labels.get("edit").cloned().unwrap_or_default();
         for (field, value) in [("edit", label), ("vcpus", machine.vcpus.to_string())] {
-            let edits =
-                Edits::of(entries, Kind::Machine, &machine.name, &machine.id, &machine.description, field);
+            let edits = Edits::of(
+                entries,
+                found,
+                (Kind::Machine, &machine.name, &machine.id),
+                &machine.description,
+                field,
+            );
             let possible = edits.possible();
             if edits.made && !possible.contains(value.as_str()) {
                 let (name, id) = (&machine.name, &machine.id);
@@ -25,7 +31,7 @@ pub(super) fn check(entries: &[Entry], found: &Found, moment: Moment) -> Vec<Str
         }
     }
     for volume in &found.volumes {
-        wrong.extend(size(entries, volume));
+        wrong.extend(size(entries, found, volume));
         wrong.extend(attached(entries, found, volume, moment));
     }
     wrong
@@ -37,10 +43,18 @@ struct Edits<'a> {
     made: bool,
     first: Option<&'a str>,
     edits: Vec<(&'a Entry, &'a str)>,
+    /// Tasks that have made their edits.
+    done: BTreeSet<&'a str>,
 }
 
 impl<'a> Edits<'a> {
-    fn of(entries: &'a [Entry], kind: Kind, subject: &str, id: &str, request: &str, field: &str) -> Self {
+    fn of(
+        entries: &'a [Entry],
+        found: &'a Found,
+        (kind, subject, id): (Kind, &str, &str),
+        request: &str,
+        field: &str,
+    ) -> Self {
         let (mut made, mut first, mut edits) = (false, None, Vec::new());
         for entry in entries.iter().filter(|entry| entry.may_be_done()) {
             match &entry.asked {
@@ -62,11 +76,21 @@ impl<'a> Edits<'a> {
                 _ => {}
             }
         }
-        Self { made, first, edits }
+        let done =
+            found.tasks.iter().filter(|task| task.state == "done").map(|task| task.id.as_str()).collect();
+        Self { made, first, edits, done }
+    }
+
+    /// Whether it was promised and is no longer on its way: a task may still make it, or be cancelled.
+    fn settled(&self, edit: &Entry) -> bool {
+        match &edit.outcome {
+            Outcome::Acknowledged { task: Some(task), .. } => self.done.contains(task.as_str()),
+            _ => edit.promised().is_some(),
+        }
     }
 
     fn possible(&self) -> BTreeSet<&'a str> {
-        let acknowledged = || self.edits.iter().filter(|(edit, _)| edit.promised().is_some());
+        let acknowledged = || self.edits.iter().filter(|(edit, _)| self.settled(edit));
         let replaced = |edit: &Entry| acknowledged().any(|(later, _)| later.began > edit.ended);
         let left = self.edits.iter().filter(|(edit, _)| !replaced(edit)).map(|(_, value)| *value);
         // Any acknowledged edit of an object came after its creation.
@@ -76,16 +100,15 @@ impl<'a> Edits<'a> {
 }
 
 /// A volume has the size that was asked for last; it never shrinks.
-fn size(entries: &[Entry], volume: &Volume) -> Option<String> {
-    let edits = Edits::of(entries, Kind::Volume, &volume.id, &volume.id, &volume.name, "size_mib");
+fn size(entries: &[Entry], found: &Found, volume: &Volume) -> Option<String> {
+    let edits = Edits::of(entries, found, (Kind::Volume, &volume.id, &volume.id), &volume.name, "size_mib");
     if !edits.made {
         return None;
     }
     let mib = |text: &str| text.parse::<u64>().unwrap_or(0);
     let asked: BTreeSet<u64> =
         edits.edits.iter().map(|(_, value)| mib(value)).chain(edits.first.map(mib)).collect();
-    let promised =
-        edits.edits.iter().filter(|(edit, _)| edit.promised().is_some()).map(|(_, value)| mib(value));
+    let promised = edits.edits.iter().filter(|(edit, _)| edits.settled(edit)).map(|(_, value)| mib(value));
     let least = promised.chain(edits.first.map(mib)).max().unwrap_or(0);
     let (name, size) = (&volume.name, volume.size_mib);
     (size < least || !asked.contains(&size))
@@ -94,12 +117,12 @@ fn size(entries: &[Entry], volume: &Volume) -> Option<String> {
 
 /// A volume is with the machine it was given to last, unless that is gone.
 fn attached(entries: &[Entry], found: &Found, volume: &Volume, moment: Moment) -> Option<String> {
-    let edits = Edits::of(entries, Kind::Volume, &volume.id, &volume.id, &volume.name, "machine");
+    let edits = Edits::of(entries, found, (Kind::Volume, &volume.id, &volume.id), &volume.name, "machine");
     if !edits.made {
         return None;
     }
     let mut possible = edits.possible();
-    if edits.edits.iter().all(|(edit, _)| edit.promised().is_none()) {
+    if !edits.edits.iter().any(|(edit, _)| edits.settled(edit)) {
         possible.insert("");
     }
     let holder = volume.machine.as_deref().map(|id| machine(found, id));

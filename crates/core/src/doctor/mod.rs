@@ -1,0 +1,119 @@
+//! The doctor: every way in which the installation is not as it should be, each with a cause and a hint, and with its
+//! repair where that is safe.
+//!
+//! Everything is read anew ([`books`](Books)) and compared: records with each other (`examine_records`, `examine_tasks`), records
+//! with what runs (`examine_machines`) and with what lies on disk (`examine_files`, `examine_networks`). Only the process of a host can look
+//! at what is on it; records are anybody's.
+//!
+//! A [`Repair`] is one command: a small change of records, or a task on the host that it is about. None destroys what a
+//! record speaks of; leftovers that no record knows are removed once they are old enough to be nobody's work in hand.
+
+mod books;
+pub(crate) mod clean;
+mod examine_files;
+mod examine_hosts;
+mod examine_machines;
+mod examine_networks;
+mod examine_records;
+mod examine_store;
+mod examine_tasks;
+mod repair;
+
+use books::Books;
+pub use repair::{Outcome, Repair, Repaired};
+
+use crate::access::Caller;
+use crate::core::Core;
+use crate::error::Result;
+
+/// How bad a finding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// As it should be.
+    Ok,
+    /// Works, but not as it could.
+    Warning,
+    /// Something does not work, or records and reality disagree.
+    Problem,
+}
+
+/// One thing that was looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// What was looked at, e.g. `accelerator`, `disk`, `machine`.
+    pub check: String,
+    /// How bad it is.
+    pub level: Level,
+    /// What was found.
+    pub text: String,
+    /// Why, when that is known.
+    pub cause: Option<String>,
+    /// What to do about it.
+    pub hint: Option<String>,
+    /// What [`Core::doctor_repair`] does about it, where something safe can be done.
+    pub repair: Option<Repair>,
+}
+
+impl Finding {
+    /// Something that is as it should be.
+    pub fn ok(check: &str, text: impl Into<String>) -> Self {
+        let (check, text) = (check.into(), text.into());
+        Self { check, level: Level::Ok, text, cause: None, hint: None, repair: None }
+    }
+
+    /// Something that works, but not as it could.
+    pub fn warning(check: &str, text: impl Into<String>) -> Self {
+        Self { level: Level::Warning, ..Self::ok(check, text) }
+    }
+
+    /// Something that does not work.
+    pub fn problem(check: &str, text: impl Into<String>) -> Self {
+        Self { level: Level::Problem, ..Self::ok(check, text) }
+    }
+
+    /// Adds why.
+    #[must_use]
+    pub fn because(mut self, cause: impl Into<String>) -> Self {
+        self.cause = Some(cause.into());
+        self
+    }
+
+    /// Adds what to do.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Adds what can be done about it by itself.
+    #[must_use]
+    pub fn repair(mut self, repair: Repair) -> Self {
+        self.repair = Some(repair);
+        self
+    }
+}
+
+impl Core {
+    /// Looks at everything: hosts, storages, the store, and every disagreement between records and reality.
+    ///
+    /// # Errors
+    /// Denied for anybody but administrators.
+    pub async fn doctor(&self, caller: &Caller) -> Result<Vec<Finding>> {
+        caller.may_administer("ask the doctor")?;
+        let mut findings = Vec::new();
+        self.examine_store(&mut findings).await;
+        self.examine_clock(&mut findings).await?;
+        let books = Books::read(self, &mut findings).await?;
+        self.examine_others(&books, &mut findings);
+        for local in self.local_hosts() {
+            self.examine_host(local, &mut findings).await;
+            examine_hosts::examine_storage(local, &mut findings).await;
+            self.examine_machines(local, &books, &mut findings).await?;
+            self.examine_files(local, &books, &mut findings).await?;
+            self.examine_networks(local, &books, &mut findings).await?;
+        }
+        self.examine_records(&books, &mut findings).await?;
+        self.examine_tasks(&books, &mut findings).await?;
+        Ok(findings)
+    }
+}

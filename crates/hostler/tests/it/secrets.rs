@@ -1,0 +1,82 @@
+//! What is secret stays so: in the database, in the log, over the API, and under the right key only.
+
+use crate::server::{Program, Server, tail};
+use anyhow::{Context, Result, ensure};
+use hostler_core::access::Caller;
+use hostler_core::error::ErrorKind;
+use hostler_core::ids::AccountId;
+use hostler_core::secret::Secret;
+use hostler_sim::{Mode, World};
+use serde_json::json;
+use std::path::Path;
+use uuid::Uuid;
+
+const PLANTED: &str = "swordfish-4711-planted";
+
+/// Files of the data directory, except what simulated machines keep of themselves, and the log, that have the secret.
+fn leaks(data: &Path) -> Result<Vec<String>> {
+    let mut files = vec![data.with_extension("log")];
+    for entry in std::fs::read_dir(data)? {
+        let path = entry?.path();
+        if path.is_file() {
+            files.push(path);
+        }
+    }
+    let mut leaks = Vec::new();
+    for file in files {
+        let bytes = std::fs::read(&file)?;
+        if bytes.windows(PLANTED.len()).any(|part| part == PLANTED.as_bytes()) {
+            leaks.push(file.display().to_string());
+        }
+    }
+    Ok(leaks)
+}
+
+#[tokio::test]
+async fn user_data_is_in_neither_database_nor_log_and_another_key_is_refused() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let data = folder.path().join("data");
+    let loud =
+        [("HOSTLER__LOG__LEVEL", "debug"), ("HOSTLER__SIM__IMAGE_MS", "0"), ("HOSTLER__SIM__BOOT_MS", "0")];
+    let server = Server::start(Program::Simulated, &data, &loud).await?;
+    server.micro().await?;
+    let user_data = format!("#cloud-config\npassword: {PLANTED}\n");
+    let body = json!({ "name": "web", "template": "micro", "user_data": user_data });
+    server.carry_out("POST", "/machines", Some(body)).await?;
+    let told = server.get("/machines/web/user-data").await?;
+    ensure!(told["user_data"] == user_data, "its owner reads it back: {told}");
+    for path in ["/machines/web", "/machines", "/tasks", "/doctor"] {
+        let told = server.get(path).await?.to_string();
+        ensure!(!told.contains(PLANTED), "{path}: {told}");
+    }
+    ensure!(server.stop().await? == Some(0));
+    ensure!(leaks(&data)?.is_empty(), "{:?}", leaks(&data)?);
+
+    let key = std::fs::read_to_string(data.join("key"))?;
+    std::fs::write(data.join("key"), "07".repeat(32))?;
+    let refused = Server::start(Program::Simulated, &data, &[]).await;
+    ensure!(refused.is_err());
+    let told = tail(&data.with_extension("log"));
+    ensure!(told.contains("the key in the data directory is not the one of this installation"), "{told}");
+    std::fs::write(data.join("key"), key)?;
+    let server = Server::start(Program::Simulated, &data, &[]).await.context("with its own key again")?;
+    ensure!(server.get("/machines/web/user-data").await?["user_data"] == user_data);
+    ensure!(server.stop().await? == Some(0));
+    Ok(())
+}
+
+#[tokio::test]
+async fn only_its_owner_reads_a_machines_user_data() {
+    let world = World::with_template().await.unwrap();
+    let ask =
+        hostler_core::machines::MachineAsk { user_data: Some(Secret::new(PLANTED)), ..World::machine("m") };
+    assert!(!format!("{ask:?}").contains(PLANTED));
+    let made = world.core.machine_create(&world.admin, &ask, None).await.unwrap().record;
+    world.run_tasks(Mode::Plain).await.unwrap();
+    assert!(!serde_json::to_string(&made).unwrap().contains(PLANTED));
+    let read = world.core.machine_user_data(&world.admin, "m").await.unwrap().unwrap();
+    assert_eq!(read.expose(), PLANTED);
+    let another = Caller { account: AccountId(Uuid::from_u128(1)), ..world.admin.clone() };
+    let refused = world.core.machine_user_data(&another, "m").await.unwrap_err();
+    assert_eq!(refused.kind, ErrorKind::Denied);
+}
