@@ -121,7 +121,7 @@ async fn a_machine_that_vanished_although_it_was_off_is_as_it_should_be() -> Res
     let (world, before) = with_machine(false).await?;
     by_hand(&world, &before, |document| {
         document.body = document.body.replace(r#""power":"off""#, r#""power":"on""#);
-        set(document, "observed", "on".into());
+        set(document, "observed", &"on".into());
     })
     .await?;
     let found = problem(&world).await?;
