@@ -1,5 +1,4 @@
 //! Two processes on one PostgreSQL, killed in turns: while one is dead the other goes on, and nothing is lost.
-#![expect(clippy::print_stderr, reason = "the seed must be seen")]
 
 use super::client::Client;
 use super::found::Found;
