@@ -126,7 +126,7 @@ impl World {
             vcpus: 1,
             memory_mib: 128,
             disk_mib: 0,
-            firmware: hostler_core::templates::Firmware::Bios,
+            firmware: Firmware::Bios,
             storage: None,
         };
         world.core.template_make(&world.admin, &ask, None).await?;

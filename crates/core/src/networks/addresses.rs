@@ -132,7 +132,7 @@ impl Core {
                 addresses.push(self.ip_free(network, Some(v4)).await?);
             }
         }
-        addresses.sort_by_key(|ip| ip.is_ipv6());
+        addresses.sort_by_key(IpAddr::is_ipv6);
         let (machine, owner) = machine;
         Ok(addresses.into_iter().map(|ip| self.address(network, ip, owner, Some(machine))).collect())
     }

@@ -79,8 +79,9 @@ impl Netlink {
 
     /// Makes a bridge that is down, with a MAC that stays.
     pub(super) async fn bridge_add(&self, name: &str, mac: [u8; 6]) -> Result<Link, DriverError> {
-        let message =
-            LinkBridge::new(name).address(mac.to_vec()).forward_delay(0).mcast_snooping(false).build();
+        // Frames to the bridge's own group addresses pass no rules, so nothing may be learnt from them.
+        let bridge = LinkBridge::new(name).forward_delay(0).mcast_snooping(false).no_linklocal_learn(true);
+        let message = bridge.address(mac.to_vec()).build();
         let made = self.handle.link().add(message).execute().await;
         made.map_err(|error| failed(&format!("cannot make the bridge {name}"), &error))?;
         let link = self.link(name).await?;

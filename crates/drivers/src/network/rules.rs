@@ -114,7 +114,7 @@ fn bridge_table(text: &mut String, spec: &NetworkSpec) {
         ]));
     }
     chain(text, "guests", &guests);
-    // Frames to the bridge's own group addresses do not pass prerouting, and still teach the bridge their sender.
+    // Some frames to the bridge's own group addresses do not pass prerouting.
     let mut group = lines(["type filter hook input priority filter; policy accept;"]);
     group.push(stranger);
     group.extend(lines(["iifname . ether saddr != @cards drop"]));

@@ -238,7 +238,7 @@ pub(in crate::cli) enum NicCommand {
         network: Option<String>,
         /// Its address [default: the next free one, on networks that give out addresses]
         #[arg(long)]
-        address: Option<std::net::IpAddr>,
+        address: Option<IpAddr>,
         /// Its MAC [default: one is made up]
         #[arg(long)]
         mac: Option<String>,
