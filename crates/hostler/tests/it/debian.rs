@@ -1,5 +1,7 @@
 //! Stories with a whole distribution as guest: systemd, cloud-init, both agents.
 
+#![expect(clippy::print_stderr, reason = "figures must be seen")]
+
 use crate::server::{Program, Server};
 use crate::{debian_image, debian_template};
 use anyhow::{Context, Result, ensure};

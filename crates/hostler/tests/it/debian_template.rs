@@ -2,6 +2,8 @@
 //! `target/` until the recipe, the agent or the database change; every story gets a directory of its own with the same
 //! image in it.
 
+#![expect(clippy::print_stderr, reason = "a build takes long")]
+
 use crate::server::{Program, Server, agent};
 use anyhow::{Context, Result, ensure};
 use serde_json::json;

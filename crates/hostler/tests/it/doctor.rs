@@ -121,7 +121,7 @@ async fn a_machine_that_vanished_although_it_was_off_is_as_it_should_be() -> Res
     let (world, before) = with_machine(false).await?;
     by_hand(&world, &before, |document| {
         document.body = document.body.replace(r#""power":"off""#, r#""power":"on""#);
-        set(document, "observed", "on".into());
+        set(document, "observed", &"on".into());
     })
     .await?;
     let found = problem(&world).await?;
@@ -131,7 +131,7 @@ async fn a_machine_that_vanished_although_it_was_off_is_as_it_should_be() -> Res
     Ok(())
 }
 
-fn set(document: &mut Document, column: &str, value: Value) {
+fn set(document: &mut Document, column: &str, value: &Value) {
     for (name, old) in &mut document.columns {
         if *name == column {
             *old = value.clone();
@@ -142,7 +142,7 @@ fn set(document: &mut Document, column: &str, value: Value) {
 #[tokio::test]
 async fn a_column_that_contradicts_its_record_is_written_anew() -> Result<()> {
     let (world, before) = with_machine(true).await?;
-    by_hand(&world, &before, |document| set(document, "owner", Uuid::nil().into())).await?;
+    by_hand(&world, &before, |document| set(document, "owner", &Uuid::nil().into())).await?;
     let mine = Filter::eq("owner", before.owner.0);
     ensure!(world.core.store().count(Kind::Machine, mine.clone()).await? == 0);
     let found = problem(&world).await?;

@@ -1,6 +1,8 @@
 //! Two processes on one PostgreSQL: one installation, through either door, whoever of them dies, and when the database
 //! does.
 
+#![expect(clippy::print_stderr, reason = "a skip must be seen")]
+
 use crate::server::{DEADLINE, Program, Server, until};
 use anyhow::{Context, Result, ensure};
 use futures_util::future::join_all;

@@ -20,7 +20,6 @@ const TEMPLATES: [&str; 2] = ["micro", "there"];
 const PAIR: Stage = Stage { clients: 8, commands: 40, rest_after: 5, ..SIMULATED };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[expect(clippy::print_stderr, reason = "the seed must be seen")]
 async fn postgres() {
     let asked = number("HOSTLER_CRASH_KILLS").unwrap_or(50);
     let alone = std::env::var_os("HOSTLER_CRASH_PAIR_ONLY").is_some_and(|only| !only.is_empty());
