@@ -8,12 +8,12 @@ use hostler_core::access::Caller;
 use hostler_core::core::ListAsk;
 use hostler_core::core::{LocalHost, Parts, Settings};
 use hostler_core::hosts::{Arrival, FirstStart, Key, Presence, arrive, fingerprint};
-use hostler_core::ids::{HostId, MachineId, MediumId, NetworkId, StorageId, TemplateId, VolumeId};
+use hostler_core::ids::{HostId, MachineId, NetworkId, StorageId, TemplateId, VolumeId};
 use hostler_core::machines::{Life, Machine, MachineAsk, Observed};
-use hostler_core::media::{Medium, MediumState};
+use hostler_core::media::MediumAsk;
 use hostler_core::ports::{
-    Alteration, Boot, Claim, Claimed, Clock, Commit, Hypervisor, Ids, ImageSource, MachineSpec, NetworkSpec,
-    Progress, Storage, StorageItem, Store, StoreError, Switch, Uplink, VolumeSpec,
+    Boot, Claim, Claimed, Hypervisor, Ids, ImageSource, MachineSpec, NetworkSpec, Progress, Storage,
+    StorageItem, Store, StoreError, Switch, Uplink, VolumeSpec,
 };
 use hostler_core::record::{Kind, Record};
 use hostler_core::snapshots::{Snapshot, SnapshotState};
@@ -336,30 +336,16 @@ impl World {
         Ok(())
     }
 
-    /// A medium that can be inserted: a record without a file.
+    /// A medium that can be inserted.
     ///
     /// # Errors
-    /// When the store fails.
+    /// When it cannot be made.
     pub async fn medium(&self, name: &str) -> Result<()> {
-        let medium = Medium {
-            id: MediumId(uuid::Uuid::from_u128(77)),
-            number: 0,
-            rev: 0,
-            name: name.into(),
-            description: String::new(),
-            owner: self.admin.account,
-            storage: self.storage.id(),
-            source: ImageSource::Recipe { recipe: "none".into(), mirror: None },
-            bytes: Some(0),
-            digest: Some(String::new()),
-            state: MediumState::Ready,
-            reason: None,
-            task: None,
-            created_at: self.clock.now(),
-        };
-        let alterations = vec![Alteration::Insert(medium.document()?)];
-        self.store.commit(Commit { alterations, ..Commit::default() }).await?;
-        Ok(())
+        let url = format!("https://example.org/{name}.iso");
+        let source = ImageSource::Url { url, format: None, checksum: None, max_mib: 1024 };
+        let ask = MediumAsk { name: name.into(), source, description: String::new() };
+        self.core.medium_make(&self.admin, &ask, None).await?;
+        self.run_tasks(Mode::Plain).await
     }
 
     /// How many tasks ended in this state.

@@ -150,6 +150,7 @@ async fn a_snapshot_is_taken_gone_back_to_and_removed() {
     let refused = door.post(&format!("{data}/detach"), json!({})).await;
     assert_eq!((refused.status, &refused.body["code"]), (StatusCode::CONFLICT, &json!("has_snapshots")));
     door.post(&format!("{data}/grow"), json!({"size_mib": 16})).await;
+    world.run_tasks(Mode::Plain).await.unwrap();
     let back = door.ask(Method::POST, &format!("/snapshots/{id}/revert"), &[], None).await;
     assert_eq!(back.status, StatusCode::ACCEPTED, "{}", back.body);
     world.run_tasks(Mode::Plain).await.unwrap();

@@ -28,7 +28,9 @@ pub(super) fn virtual_size<R: Read + Seek>(image: &mut Image<'_, R>) -> Result<u
     if !footer.starts_with(MAGIC) {
         return refuse("declared as vhd, but the file neither begins nor ends like one");
     }
-    if footer.len() as u64 != SECTOR || dynamic && !ends_like_one(image)? {
+    // A growing disk has two headers, of three sectors, before its data and the first of them once more at its end.
+    let whole = !dynamic || image.holds(0, 4 * SECTOR) && ends_like_one(image)?;
+    if footer.len() as u64 != SECTOR || !whole {
         return refuse("the image is cut off: its end is missing");
     }
     let header = Header(&footer);
