@@ -9,8 +9,9 @@ use crate::error::{Error, Result};
 use crate::hosts::Host;
 use crate::ids::{AddressId, NetworkId};
 use crate::machines::Machine;
-use crate::ports::{NetworkSpec, Port};
+use crate::ports::{DriverError, NetworkSpec, Port};
 use crate::query::Filter;
+use crate::tasks::StepError;
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 
@@ -56,19 +57,24 @@ impl Core {
     /// # Errors
     /// Not found; those of the switch.
     pub async fn network_wired(&self, local: &LocalHost, id: NetworkId) -> Result<()> {
+        Ok(self.network_applied(local, id).await??)
+    }
+
+    /// What core refuses and what the switch fails at stay apart: a task tries the latter again when that can help.
+    async fn network_applied(&self, local: &LocalHost, id: NetworkId) -> Result<Result<(), DriverError>> {
         let _turn = self.wiring().lock().await;
         let network: Network = self.get(id.0).await?;
-        if network.kind == NetworkKind::Bridge {
-            local.switch.apply(&self.network_spec(local, &network).await?).await?;
+        if network.kind != NetworkKind::Bridge {
+            return Ok(Ok(()));
         }
-        Ok(())
+        Ok(local.switch.apply(&self.network_spec(local, &network).await?).await)
     }
 
     /// Makes the networks of a machine ready for it: before its guest is heard, the rules know it.
-    pub(crate) async fn networks_ready(&self, machine: &Machine) -> Result<()> {
+    pub(crate) async fn networks_ready(&self, machine: &Machine) -> Result<(), StepError> {
         let networks: BTreeSet<NetworkId> = machine.nics.iter().map(|nic| nic.network).collect();
         for network in networks {
-            self.network_wired(self.host(machine.host)?, network).await?;
+            self.network_applied(self.host(machine.host)?, network).await??;
         }
         Ok(())
     }
