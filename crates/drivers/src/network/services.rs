@@ -54,7 +54,7 @@ pub(super) fn config(spec: &NetworkSpec, user: &str) -> String {
         let prefix = subnet.prefix;
         match subnet.gateway {
             IpAddr::V4(gateway) => {
-                let mask = std::net::Ipv4Addr::from_bits(!0_u32.checked_shr(prefix.into()).unwrap_or(0));
+                let mask = std::net::Ipv4Addr::from_bits(!u32::MAX.checked_shr(prefix.into()).unwrap_or(0));
                 let network = std::net::Ipv4Addr::from_bits(gateway.to_bits() & mask.to_bits());
                 line(format!("dhcp-range={network},static,{mask},1h"));
                 // Without a value the option is not sent at all.

@@ -217,7 +217,11 @@ impl Stage {
         self.ssh("cloudy", "root", &format!("printf '\\007\\000\\000\\000kept' >{own}")).await?;
         self.carry_out("POST", "/machines/cloudy/stop", json!({})).await?;
         self.carry_out("POST", "/machines/cloudy/start", json!({})).await?;
-        ensure!(self.ssh("cloudy", "root", &format!("tail -c 4 {own}")).await? == "kept");
+        // Nothing tells that its SSH server is up: the port on the host takes connections before the guest does.
+        let read = format!("tail -c 4 {own}");
+        let again = async || Ok(self.ssh("cloudy", "root", &read).await.ok());
+        let kept = crate::server::until("SSH after the restart", PATIENCE, again).await?;
+        ensure!(kept == "kept", "the variable is `{kept}`");
         self.carry_out("DELETE", "/machines/cloudy", Value::Null).await
     }
 }

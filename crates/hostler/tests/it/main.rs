@@ -14,6 +14,7 @@ mod images;
 mod imports;
 mod media;
 mod native;
+mod networks;
 mod program;
 mod real;
 mod reconcile;
