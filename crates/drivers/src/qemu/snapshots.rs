@@ -8,6 +8,7 @@
 //! Disks are found by their files, not by the names of their nodes: the node at a device may be a filter above the
 //! image, and QEMU wants to be told that one.
 
+use super::names::DiskNames;
 use super::{Driver, Running};
 use crate::layout::Layout;
 use hostler_core::fail::fail_point;
@@ -90,7 +91,7 @@ impl Driver {
             return Err(DriverError::refused(format!("disk {} has no snapshot {tag}", disk.node)));
         }
         progress.report(0.1, "loading disks and memory");
-        let nodes = nodes(&disks);
+        let nodes = images(&disks, snapshot);
         running.job("snapshot-load", json!({ "tag": tag, "vmstate": nodes[0], "devices": nodes })).await?;
         // A machine that stood still before stands still after.
         running.command("cont").await
@@ -240,6 +241,13 @@ fn concerned<'a>(disks: &'a [Disk], snapshot: &SnapshotSpec) -> Result<Vec<&'a D
 
 fn nodes(disks: &[&Disk]) -> Vec<String> {
     disks.iter().map(|disk| disk.node.clone()).collect()
+}
+
+/// The same disks by their images. QEMU goes back with a filter by opening it anew, and then lets none of its requests
+/// through any more.
+fn images(disks: &[&Disk], snapshot: &SnapshotSpec) -> Vec<String> {
+    let volumes = snapshot.volumes.iter().map(|volume| DiskNames::of(*volume).image);
+    volumes.chain(disks.iter().skip(snapshot.volumes.len()).map(|disk| disk.node.clone())).collect()
 }
 
 fn refused(words: &str) -> DriverError {

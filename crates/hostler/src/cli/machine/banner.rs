@@ -1,26 +1,41 @@
 //! Waiting for a guest's SSH server. A forwarded port accepts before the guest does, so only its banner proves it.
 
+use crate::output;
 use hostler_doors::native::types::Endpoint;
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
-/// A guest that has just become ready opens its port within this long, even on a slow host.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// A guest that has just become ready opens its port within this long, even a whole distribution on a slow host, whose
+/// agent answers long before its SSH server does.
+const PATIENCE: Duration = Duration::from_secs(180);
+/// Somebody who has waited this long is told for what.
+const QUIET: Duration = Duration::from_secs(5);
 /// A server that says nothing is asked anew after this long.
 const SILENCE: Duration = Duration::from_secs(3);
 /// Between two tries.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Returns when the server has said who it is, or after half a minute: then ssh itself says what is wrong.
+/// Returns when the server has said who it is, or when it takes too long: then ssh itself says what is wrong.
 pub(super) async fn wait_for_banner(endpoint: &Endpoint) {
+    let told = async {
+        tokio::time::sleep(QUIET).await;
+        output::note("waiting for the guest's SSH server");
+        std::future::pending::<()>().await;
+    };
     let answered = async {
         while !matches!(tokio::time::timeout(SILENCE, says_ssh(endpoint)).await, Ok(Ok(true))) {
             tokio::time::sleep(PAUSE).await;
         }
     };
+    let either = async {
+        tokio::select! {
+            () = answered => {}
+            () = told => {}
+        }
+    };
     // Out of patience is no failure here.
-    let _ = tokio::time::timeout(PATIENCE, answered).await;
+    let _ = tokio::time::timeout(PATIENCE, either).await;
 }
 
 async fn says_ssh(endpoint: &Endpoint) -> std::io::Result<bool> {
