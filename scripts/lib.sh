@@ -38,7 +38,7 @@ install_for_machines() {
     install "make networks" nftables dnsmasq-base iproute2
     install "builds Debian templates" mmdebstrap fakeroot uidmap
     install "firmware of UEFI machines" ovmf
-    install "disks of UEFI machines, for tests" fdisk mtools
+    install "disks of UEFI machines, packed images and processes, for tests" fdisk mtools bzip2 xz-utils zstd procps
     # The micro template is put together from Debian's packages, which needs apt's lists.
     if ! apt-cache show linux-image-cloud-amd64 >/dev/null 2>&1; then
         root=
