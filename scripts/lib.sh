@@ -38,7 +38,6 @@ install_for_machines() {
     install "make networks" nftables dnsmasq-base iproute2
     install "builds Debian templates" mmdebstrap fakeroot uidmap
     install "firmware of UEFI machines" ovmf
-    install "disks of UEFI machines, packed images and processes, for tests" fdisk mtools bzip2 xz-utils zstd procps
     # The micro template is put together from Debian's packages, which needs apt's lists.
     if ! apt-cache show linux-image-cloud-amd64 >/dev/null 2>&1; then
         root=
@@ -46,6 +45,11 @@ install_for_machines() {
         say "fetching apt's package lists: the micro template is made from Debian's packages"
         $root apt-get update -q >/dev/null || die "apt-get update failed"
     fi
+}
+
+# What tests make images with and find processes by, beside what machines need.
+install_for_tests() {
+    install "disks of UEFI machines, packed images, processes" fdisk mtools bzip2 xz-utils zstd procps
 }
 
 # PostgreSQL's programs. Debian starts a server of its own after the installation; ours are started by the tests.

@@ -8,11 +8,9 @@ use crate::access::Caller;
 use crate::core::{Attempt, Changes, Core, decided};
 use crate::error::{Error, Result};
 use crate::hosts::Host;
-use crate::ids::MediumId;
 use crate::media::{Medium, MediumState};
 use crate::networks::Address;
 use crate::ports::StoreError;
-use crate::query::{Filter, Select};
 use crate::record::Kind;
 use crate::tasks::Accepted;
 use std::net::IpAddr;
@@ -95,12 +93,7 @@ impl Core {
 
     /// A medium that can be inserted; everybody may use all of them.
     async fn medium_ready(&self, key: &str, machine: &Machine) -> Result<Medium> {
-        let found: Option<Medium> = match (key.parse::<MediumId>(), key.parse::<i64>()) {
-            (Ok(id), _) => self.find(id.0).await?,
-            (_, Ok(number)) => self.find_by("number", number).await?,
-            _ => self.select(Select::new(Filter::eq("name", key), 1)).await?.pop(),
-        };
-        let medium = found.ok_or_else(|| Error::not_found("medium", key))?;
+        let medium = self.medium_named(key).await?;
         if medium.state != MediumState::Ready {
             let text = format!("medium {} is {}", medium.name, medium.state.word());
             return Err(Error::conflict("not_ready", text));

@@ -119,7 +119,7 @@ impl Core {
         self.medium_named(key).await
     }
 
-    async fn medium_named(&self, key: &str) -> Result<Medium> {
+    pub(crate) async fn medium_named(&self, key: &str) -> Result<Medium> {
         let found = match (key.parse::<MediumId>(), key.parse::<i64>()) {
             (Ok(id), _) => self.find(id.0).await?,
             (_, Ok(number)) => self.find_by("number", number).await?,
