@@ -292,12 +292,16 @@ async fn survive(
     let mut made = BTreeSet::new();
     for one in accepted {
         let one = one?;
-        let task = until("the end of a task", DEADLINE, async || {
-            let path = format!("/tasks/{}", one["task"]["id"].as_str().context("a task")?);
+        let path = format!("/tasks/{}", one["task"]["id"].as_str().context("a task")?);
+        let ended = until("the end of a task", DEADLINE, async || {
             let (status, task) = a.request("GET", &path, None).await?;
             Ok((status == 200 && task["open"] == false).then_some(task))
         })
-        .await?;
+        .await;
+        let task = match ended {
+            Ok(task) => task,
+            Err(error) => return Err(error.context(format!("{:?}", a.request("GET", &path, None).await?))),
+        };
         ensure!(task["state"] == "done" || task["error"].is_string(), "{task}");
         made.insert(one["record"]["id"].to_string());
     }
