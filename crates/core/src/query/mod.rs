@@ -1,5 +1,7 @@
 //! What a list asks for: a filter, an order, a page. Independent of any dialect's list language.
 
+pub mod language;
+
 use crate::record::Value;
 use uuid::Uuid;
 
