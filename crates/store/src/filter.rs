@@ -100,6 +100,12 @@ fn condition(draft: &mut Draft, kind: Kind, filter: Filter, holds: bool) -> Resu
         Filter::Is(name, compare, value) => {
             comparison(draft, schema::column(kind, name)?, compare, value, holds)
         }
+        Filter::Folded(name, compare, value) => {
+            folded(draft, schema::column(kind, name)?, compare, value, holds)
+        }
+        Filter::Through(name, other, inner) => {
+            through(draft, schema::column(kind, name)?, other, *inner, holds)
+        }
         Filter::In(name, values) => among(draft, schema::column(kind, name)?, values, holds),
     }
 }
@@ -128,6 +134,9 @@ fn comparison(
     value: Value,
     holds: bool,
 ) -> Result<(), StoreError> {
+    if compare == Compare::Like {
+        return like(draft, column, value, holds);
+    }
     admit(column, &value)?;
     let value = comparable(value);
     let (compare, holds) = match compare {
@@ -136,7 +145,7 @@ fn comparison(
     };
     let operator = match compare {
         Compare::Eq | Compare::Ne => return equality(draft, column, value, holds),
-        Compare::Contains => return contains(draft, column, value, holds),
+        Compare::Contains | Compare::Like => return contains(draft, column, value, holds),
         Compare::Lt => [" < ", " >= "],
         Compare::Gt => [" > ", " <= "],
         Compare::Le => [" <= ", " > "],
@@ -167,32 +176,117 @@ fn equality(draft: &mut Draft, column: Column, value: Value, holds: bool) -> Res
 }
 
 fn contains(draft: &mut Draft, column: Column, value: Value, holds: bool) -> Result<(), StoreError> {
-    let text = match value {
-        Value::Text(text) => text,
-        Value::Null => {
-            draft.push(truth(!holds));
-            return Ok(());
-        }
-        _ => return Err(mismatch(column, &value)),
-    };
+    let Value::Text(text) = value else { return like(draft, column, value, holds) };
     let mut pattern = String::with_capacity(text.len() + 2);
     pattern.push('%');
     for character in text.chars() {
         if matches!(character, '%' | '_' | '\\') {
             pattern.push('\\');
         }
-        pattern.push(character.to_ascii_lowercase());
+        pattern.push(character);
     }
     pattern.push('%');
-    // lower() for the engines whose LIKE heeds case.
-    let like = |draft: &mut Draft, operator: &'static str| {
-        draft.push("lower(").column(column).push(operator).bind(Value::Text(pattern)).push(" ESCAPE '\\'");
+    like(draft, column, Value::Text(pattern), holds)
+}
+
+/// A pattern against text or decimals. Engines differ in whether LIKE heeds case, and a backslash at the end is an
+/// error to some.
+fn like(draft: &mut Draft, column: Column, value: Value, holds: bool) -> Result<(), StoreError> {
+    let mut pattern = match value {
+        Value::Text(text) => text.to_ascii_lowercase(),
+        Value::Null => {
+            draft.push(truth(!holds));
+            return Ok(());
+        }
+        _ => return Err(mismatch(column, &value)),
+    };
+    if pattern.chars().rev().take_while(|c| *c == '\\').count() % 2 == 1 {
+        pattern.push('\\');
+    }
+    let before = match column.holds {
+        Type::Text => "lower(",
+        Type::Int => "(CAST(",
+        Type::Id => return Err(mismatch(column, &Value::Text(pattern))),
+    };
+    let term = |draft: &mut Draft, operator: &'static str| {
+        draft.push(before).column(column);
+        draft.push(if column.holds == Type::Int { " AS text))" } else { ")" });
+        draft.push(operator).bind(Value::Text(pattern)).push(" ESCAPE '\\'");
     };
     if holds {
-        like(draft, ") LIKE ");
+        term(draft, " LIKE ");
     } else {
-        or_nothing(draft, column, |draft| like(draft, ") NOT LIKE "));
+        or_nothing(draft, column, |draft| term(draft, " NOT LIKE "));
     }
+    Ok(())
+}
+
+/// Text compared with text, ASCII case ignored.
+fn folded(
+    draft: &mut Draft,
+    column: Column,
+    compare: Compare,
+    value: Value,
+    holds: bool,
+) -> Result<(), StoreError> {
+    let text = match value {
+        Value::Text(text) if column.holds == Type::Text => text.to_ascii_lowercase(),
+        Value::Text(_) | Value::Int(_) | Value::Id(_) => return Err(mismatch(column, &value)),
+        Value::Null => return comparison(draft, column, compare, value, holds),
+    };
+    let (compare, holds) = match compare {
+        Compare::Ne => (Compare::Eq, !holds),
+        other => (other, holds),
+    };
+    let operator = match (compare, holds) {
+        (Compare::Eq | Compare::Ne, true) => " = ",
+        (Compare::Eq | Compare::Ne, false) => " <> ",
+        (Compare::Lt, true) | (Compare::Ge, false) => " < ",
+        (Compare::Ge, true) | (Compare::Lt, false) => " >= ",
+        (Compare::Gt, true) | (Compare::Le, false) => " > ",
+        (Compare::Le, true) | (Compare::Gt, false) => " <= ",
+        // Neither heeds case anyway.
+        (Compare::Contains | Compare::Like, _) => {
+            return comparison(draft, column, compare, Value::Text(text), holds);
+        }
+    };
+    let term = |draft: &mut Draft| {
+        draft.push("lower(").column(column).push(")").push(operator).bind(Value::Text(text));
+    };
+    if holds {
+        term(draft);
+    } else {
+        or_nothing(draft, column, term);
+    }
+    Ok(())
+}
+
+/// The record that a column names. Keys are never null, so no negation meets a third value in the inner list.
+fn through(
+    draft: &mut Draft,
+    column: Column,
+    kind: Kind,
+    inner: Filter,
+    holds: bool,
+) -> Result<(), StoreError> {
+    if column.holds != Type::Id {
+        return Err(StoreError::Failed(format!("{} names no record", column.name)));
+    }
+    let term = |draft: &mut Draft, operator: &'static str| {
+        draft.column(column).push(operator).push("(SELECT id FROM ").table(kind).push(" WHERE ");
+        let inner = condition(draft, kind, inner, true);
+        draft.push(")");
+        inner
+    };
+    if holds {
+        return term(draft, " IN ");
+    }
+    draft.push("(");
+    term(draft, " NOT IN ")?;
+    if column.nullable {
+        draft.push(" OR ").column(column).push(" IS NULL");
+    }
+    draft.push(")");
     Ok(())
 }
 

@@ -1,20 +1,24 @@
 //! Lists: filters, orders and pages against an evaluator that does the same over rows in memory.
 
 use crate::Fresh;
-use crate::records::{commit, id, insert, machine, with};
+use crate::records::{account, commit, id, insert, machine, with};
 use hostler_core::ports::{Alteration, StoreError};
-use hostler_core::query::{Compare, Cursor, Filter, Select};
+use hostler_core::query::{self, Compare, Cursor, Filter, Select};
 use hostler_core::record::{Document, Kind, Value};
 use proptest::prelude::{Just, Strategy, any, prop_oneof};
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use std::cmp::Ordering;
+use std::sync::LazyLock;
+use uuid::Uuid;
 
 const ROWS: u128 = 60;
 const CASES: usize = 400;
 
 const NAMES: [&str; 8] = ["alpha", "Alpha", "beta", "be_ta", "b%ta", "back\\slash", "", "ünïcode"];
 const TEXTS: [&str; 9] = ["a", "ALPHA", "_", "%", "\\", "t", "", "ü", "present"];
+
+const PATTERNS: [&str; 9] = ["%", "a%", "%A_", "_____%", "be\\_ta%", "back\\\\%", "1", "-%", "x\\"];
 
 /// A row of the columns used here.
 #[derive(Debug)]
@@ -34,7 +38,7 @@ impl Row {
         with(row, "task", self.task.map(id))
     }
 
-    fn value(&self, column: &str) -> Value {
+    fn kept(&self, column: &str) -> Value {
         match column {
             "id" => id(self.id).into(),
             "name" => self.name.as_str().into(),
@@ -44,6 +48,43 @@ impl Row {
             "vcpus" => self.vcpus.into(),
             other => panic!("{other}"),
         }
+    }
+}
+
+/// The owners that exist, by their keys; of the machines' rows some name none of them.
+static OWNERS: LazyLock<Vec<Owner>> = LazyLock::new(|| {
+    let owner = |key: u128| Owner { id: id(key), login: format!("{}{key}", NAMES[key as usize]) };
+    (1..4).map(owner).collect()
+});
+
+#[derive(Debug)]
+struct Owner {
+    id: Uuid,
+    login: String,
+}
+
+impl query::Row for Owner {
+    fn value(&self, column: &str) -> Value {
+        match column {
+            "id" => self.id.into(),
+            "login" => self.login.as_str().into(),
+            other => panic!("{other}"),
+        }
+    }
+
+    fn through(&self, _column: &str, _kind: Kind) -> Option<&dyn query::Row> {
+        None
+    }
+}
+
+impl query::Row for Row {
+    fn value(&self, column: &str) -> Value {
+        self.kept(column)
+    }
+
+    fn through(&self, column: &str, _kind: Kind) -> Option<&dyn query::Row> {
+        let key = self.kept(column);
+        OWNERS.iter().find(|owner| key == owner.id.into()).map(|owner| owner as &dyn query::Row)
     }
 }
 
@@ -57,34 +98,6 @@ fn ordered(left: &Value, right: &Value) -> Ordering {
         (Value::Text(left), Value::Text(right)) => left.cmp(right),
         (Value::Id(left), Value::Id(right)) => left.cmp(right),
         _ => panic!("{left:?} {right:?}"),
-    }
-}
-
-fn holds(filter: &Filter, row: &Row) -> bool {
-    match filter {
-        Filter::All => true,
-        Filter::Not(inner) => !holds(inner, row),
-        Filter::And(all) => all.iter().all(|part| holds(part, row)),
-        Filter::Or(any) => any.iter().any(|part| holds(part, row)),
-        Filter::In(column, values) => values.contains(&row.value(column)),
-        Filter::Is(column, compare, value) => {
-            let kept = row.value(column);
-            let known = kept != Value::Null && *value != Value::Null;
-            match compare {
-                Compare::Eq => kept == *value,
-                Compare::Ne => kept != *value,
-                Compare::Lt => known && ordered(&kept, value).is_lt(),
-                Compare::Gt => known && ordered(&kept, value).is_gt(),
-                Compare::Le => known && ordered(&kept, value).is_le(),
-                Compare::Ge => known && ordered(&kept, value).is_ge(),
-                Compare::Contains => match (&kept, value) {
-                    (Value::Text(kept), Value::Text(part)) => {
-                        kept.to_ascii_lowercase().contains(&part.to_ascii_lowercase())
-                    }
-                    _ => false,
-                },
-            }
-        }
     }
 }
 
@@ -129,7 +142,20 @@ fn filters() -> impl Strategy<Value = Filter> {
     let among = columns().prop_flat_map(|column| {
         proptest::collection::vec(values(column), 0..4).prop_map(move |values| Filter::In(column, values))
     });
-    let leaf = prop_oneof![1 => Just(Filter::All), 6 => is, 2 => contains, 2 => among];
+    let like = (
+        proptest::sample::select(vec!["name", "life", "vcpus"]),
+        proptest::sample::select(PATTERNS.to_vec()),
+    )
+        .prop_map(|(column, text)| Filter::Is(column, Compare::Like, text.into()));
+    let folded = (proptest::sample::select(compares.to_vec()), values("name"))
+        .prop_map(|(compare, value)| Filter::Folded("name", compare, value));
+    let through = (any::<bool>(), proptest::sample::select(PATTERNS.to_vec())).prop_map(|(owner, text)| {
+        let inner = Box::new(Filter::Is("login", Compare::Like, text.into()));
+        Filter::Through(if owner { "owner" } else { "task" }, Kind::Account, inner)
+    });
+    let leaf = prop_oneof![
+        1 => Just(Filter::All), 6 => is, 2 => contains, 2 => among, 2 => like, 2 => folded, 2 => through
+    ];
     leaf.prop_recursive(3, 12, 3, |inner| {
         prop_oneof![
             proptest::collection::vec(inner.clone(), 0..4).prop_map(Filter::And),
@@ -146,14 +172,17 @@ pub(crate) async fn pages_counts_and_sums_match_the_evaluator(store: Fresh) {
     let rows = rows().new_tree(&mut runner).unwrap().current();
     let all = rows.iter().map(|row| Alteration::Insert(row.document())).collect();
     store.commit(commit(all)).await.unwrap();
+    for owner in OWNERS.iter() {
+        insert(&*store, account(owner.id.as_u128(), &owner.login)).await.unwrap();
+    }
     let cases = (filters(), columns(), any::<bool>(), 1..20_u32);
     for _ in 0..CASES {
         let (filter, order, descending, limit) = cases.new_tree(&mut runner).unwrap().current();
         let case = format!("{filter:?} by {order}, descending {descending}, {limit} a page");
 
-        let mut expected: Vec<&Row> = rows.iter().filter(|row| holds(&filter, row)).collect();
+        let mut expected: Vec<&Row> = rows.iter().filter(|row| filter.holds(*row)).collect();
         expected.sort_by(|left, right| {
-            ordered(&left.value(order), &right.value(order)).then(left.id.cmp(&right.id))
+            ordered(&left.kept(order), &right.kept(order)).then(left.id.cmp(&right.id))
         });
         if descending {
             expected.reverse();
@@ -171,7 +200,7 @@ pub(crate) async fn pages_counts_and_sums_match_the_evaluator(store: Fresh) {
             }
             let last = page.last().unwrap().id;
             let row = rows.iter().find(|row| id(row.id) == last).unwrap();
-            after = Some(Cursor { value: row.value(order), id: last });
+            after = Some(Cursor { value: row.kept(order), id: last });
         }
         assert_eq!(found, expected.iter().map(|row| row.id).collect::<Vec<_>>(), "{case}");
         let count = store.count(Kind::Machine, filter.clone()).await.unwrap();

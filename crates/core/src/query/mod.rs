@@ -1,6 +1,12 @@
 //! What a list asks for: a filter, an order, a page. Independent of any dialect's list language.
 
-use crate::record::Value;
+mod evaluate;
+pub mod fields;
+pub mod language;
+
+pub use evaluate::Row;
+
+use crate::record::{Kind, Value};
 use uuid::Uuid;
 
 /// How a column is compared.
@@ -20,6 +26,9 @@ pub enum Compare {
     Ge,
     /// Text that contains this text, ASCII case ignored.
     Contains,
+    /// Text, or the decimals of a number, that is like this pattern from end to end, ASCII case ignored: `%` stands
+    /// for any run of characters, `_` for one, and `\\` takes the meaning from the next.
+    Like,
 }
 
 /// A condition on the columns of one kind of record. Column names are compiled in, never a caller's text.
@@ -29,6 +38,10 @@ pub enum Filter {
     All,
     /// One comparison.
     Is(&'static str, Compare, Value),
+    /// One comparison of text with text, ASCII case ignored.
+    Folded(&'static str, Compare, Value),
+    /// The record of that kind whose key is in the column exists and matches.
+    Through(&'static str, Kind, Box<Filter>),
     /// One of these values.
     In(&'static str, Vec<Value>),
     /// All of these; empty means everything.
