@@ -1,7 +1,7 @@
 //! Filters over rows in memory: what the store's SQL must agree with, and what decides about records that never were
 //! in a list.
 
-use super::{Compare, Filter};
+use super::{By, Compare, Filter, Sort};
 use crate::record::{Kind, Value};
 use std::cmp::Ordering;
 
@@ -12,6 +12,9 @@ pub trait Row {
 
     /// The record of that kind whose key is in the column, if there is one.
     fn through(&self, column: &str, kind: Kind) -> Option<&dyn Row>;
+
+    /// The records of that kind that have this one's key in the column.
+    fn naming(&self, kind: Kind, column: &str) -> Vec<&dyn Row>;
 }
 
 impl Filter {
@@ -30,8 +33,43 @@ impl Filter {
             Self::Through(column, kind, inner) => {
                 row.through(column, *kind).is_some_and(|other| inner.holds(other))
             }
+            Self::NamedBy(kind, column, inner) => {
+                row.naming(*kind, column).into_iter().any(|other| inner.holds(other))
+            }
         }
     }
+}
+
+impl Sort {
+    /// What a row is ordered by.
+    pub fn value(&self, row: &dyn Row) -> Value {
+        let value = match &self.by {
+            By::Column(column) => row.value(column),
+            By::Through(column, kind, of) => {
+                row.through(column, *kind).map_or(Value::Null, |other| other.value(of))
+            }
+            By::First(conditions) => {
+                let place = conditions.iter().position(|condition| condition.holds(row));
+                place.and_then(|place| i64::try_from(place).ok()).into()
+            }
+        };
+        if self.folded { folded(&value) } else { value }
+    }
+}
+
+/// Which of two rows comes first in a list of this order.
+pub fn ordering(order: &[Sort], left: &dyn Row, right: &dyn Row) -> Ordering {
+    let directed = |ordering: Ordering, descending| if descending { ordering.reverse() } else { ordering };
+    let by = |sort: &Sort| {
+        let (left, right) = (sort.value(left), sort.value(right));
+        let missing = (left != Value::Null).cmp(&(right != Value::Null));
+        directed(ordered(&left, &right).unwrap_or(missing), sort.descending)
+    };
+    let decided = order.iter().map(by).find(|ordering| ordering.is_ne());
+    decided.unwrap_or_else(|| {
+        let keys = ordered(&left.value("id"), &right.value("id")).unwrap_or(Ordering::Equal);
+        directed(keys, order.last().is_some_and(|sort| sort.descending))
+    })
 }
 
 fn compared(kept: &Value, compare: Compare, value: &Value) -> bool {

@@ -1,10 +1,10 @@
-//! What a list asks for: a filter, an order, a page. Independent of any dialect's list language.
+//! What a list asks for: a filter, an order, a page. [`language`] makes filters and orders from what people write;
+//! a dialect may make them in any other way.
 
 mod evaluate;
-pub mod fields;
 pub mod language;
 
-pub use evaluate::Row;
+pub use evaluate::{Row, ordering};
 
 use crate::record::{Kind, Value};
 use uuid::Uuid;
@@ -42,6 +42,8 @@ pub enum Filter {
     Folded(&'static str, Compare, Value),
     /// The record of that kind whose key is in the column exists and matches.
     Through(&'static str, Kind, Box<Filter>),
+    /// Some record of that kind has this one's key in the column and matches.
+    NamedBy(Kind, &'static str, Box<Filter>),
     /// One of these values.
     In(&'static str, Vec<Value>),
     /// All of these; empty means everything.
@@ -63,6 +65,16 @@ impl Filter {
         Self::Is(column, Compare::Ne, value.into())
     }
 
+    /// Whether records of other kinds decide, too.
+    pub fn reaches_further(&self) -> bool {
+        match self {
+            Self::Through(..) | Self::NamedBy(..) => true,
+            Self::Not(inner) => inner.reaches_further(),
+            Self::And(parts) | Self::Or(parts) => parts.iter().any(Self::reaches_further),
+            Self::All | Self::Is(..) | Self::Folded(..) | Self::In(..) => false,
+        }
+    }
+
     /// Both conditions.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
@@ -78,27 +90,81 @@ impl Filter {
     }
 }
 
-/// Where a page goes on: the ordering value and key of the last record of the page before.
+/// What one term of an order goes by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum By {
+    /// A column.
+    Column(&'static str),
+    /// The second column of the record of that kind whose key is in the first; no value when there is none.
+    Through(&'static str, Kind, &'static str),
+    /// Which of these conditions is the first that holds, counted from 0; no value when none does.
+    First(Vec<Filter>),
+}
+
+/// One term of an order. Records without a value come first; descending is the exact reverse.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sort {
+    /// What it goes by.
+    pub by: By,
+    /// Text without regard to the case of ASCII letters.
+    pub folded: bool,
+    /// Largest first.
+    pub descending: bool,
+}
+
+impl Sort {
+    /// By a column, smallest first.
+    pub fn ascending(column: &'static str) -> Self {
+        Self { by: By::Column(column), folded: false, descending: false }
+    }
+
+    /// By a column, largest first.
+    pub fn descending(column: &'static str) -> Self {
+        Self { descending: true, ..Self::ascending(column) }
+    }
+
+    /// Whether no two records have the same place in it.
+    pub fn is_unique(&self) -> bool {
+        matches!(self.by, By::Column("id" | "number"))
+    }
+
+    fn reaches_further(&self) -> bool {
+        match &self.by {
+            By::Column(_) => false,
+            By::Through(..) => true,
+            By::First(conditions) => conditions.iter().any(Filter::reaches_further),
+        }
+    }
+}
+
+/// Where a page goes on: what the last record of the page before was ordered by.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cursor {
-    /// Value of the ordering column.
-    pub value: Value,
-    /// Key of that record, which breaks ties.
+    /// Its value of each term of the order.
+    pub values: Vec<Value>,
+    /// Its key, which breaks ties.
     pub id: Uuid,
 }
 
-/// One page of a list. Records come ordered by `order`, then by key; those without a value come first. Descending is
-/// the exact reverse.
+impl Cursor {
+    /// After this record, in order of creation.
+    pub fn after(id: Uuid) -> Self {
+        Self { values: Vec::new(), id }
+    }
+}
+
+/// One page of a list. Ties that the order leaves are broken by the key, in the direction of the last term; without
+/// any term that is the order of creation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Select {
     /// Which records.
     pub filter: Filter,
-    /// The column to order by; `id` is the order of creation.
-    pub order: &'static str,
-    /// Largest first.
-    pub descending: bool,
+    /// In which order.
+    pub order: Vec<Sort>,
     /// Only what comes after this.
     pub after: Option<Cursor>,
+    /// But for so many of them, the first.
+    pub offset: u64,
     /// At most this many.
     pub limit: u32,
 }
@@ -106,6 +172,18 @@ pub struct Select {
 impl Select {
     /// Records that match, in order of creation, at most `limit`.
     pub fn new(filter: Filter, limit: u32) -> Self {
-        Self { filter, order: "id", descending: false, after: None, limit }
+        Self { filter, order: Vec::new(), after: None, offset: 0, limit }
+    }
+
+    /// In this order.
+    #[must_use]
+    pub fn ordered(mut self, sort: Sort) -> Self {
+        self.order.push(sort);
+        self
+    }
+
+    /// Whether records of other kinds decide, too.
+    pub fn reaches_further(&self) -> bool {
+        self.filter.reaches_further() || self.order.iter().any(Sort::reaches_further)
     }
 }

@@ -1,11 +1,10 @@
-//! The language that lists are filtered with: `(name CP 'web-%') AND NOT (cluster EQ 1)`.
-//!
-//! Grammar and meaning are those of VMmanager 6's filters, of which clients write the oddest forms: keywords in any
-//! case, brackets without spaces around them, numbers in quotes, words without. [`parse`] makes a tree that knows
-//! where each comparison stood; [`fields`](super::fields) makes a [`Filter`](super::Filter) of it.
+//! The grammar of `where`: a text becomes a tree that knows where each comparison stood.
 
+use super::{Field, Malformed, characters};
+use crate::query::Filter;
+use std::fmt;
 use winnow::ascii::{Caseless, multispace0, multispace1};
-use winnow::combinator::{alt, cut_err, delimited, eof, not, preceded, repeat, separated, terminated};
+use winnow::combinator::{alt, cut_err, delimited, eof, not, opt, preceded, repeat, separated, terminated};
 use winnow::error::{ContextError, ErrMode, ParseError, StrContext, StrContextValue};
 use winnow::prelude::*;
 use winnow::stream::{LocatingSlice, Location};
@@ -15,16 +14,6 @@ use winnow::token::{one_of, take_while};
 const MAX_BYTES: usize = 16 * 1024;
 /// Brackets within each other.
 const MAX_DEPTH: usize = 64;
-
-/// What is wrong with a filter, and where.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{text}, at character {}", position + 1)]
-pub struct Malformed {
-    /// Characters before the place.
-    pub position: usize,
-    /// What is wrong there, without a full stop.
-    pub text: String,
-}
 
 /// A filter as it was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +26,25 @@ pub enum Expression {
     Not(Box<Expression>),
     /// One comparison.
     Comparison(Comparison),
+}
+
+impl Expression {
+    /// The filter that it means over these fields.
+    ///
+    /// # Errors
+    /// With the place of the first field that is not among them.
+    pub fn filter(&self, fields: &[Field]) -> Result<Filter, Malformed> {
+        super::fields::filter(self, fields)
+    }
+
+    /// Whether it says anything of this field.
+    pub fn speaks_of(&self, field: &str) -> bool {
+        match self {
+            Self::Or(parts) | Self::And(parts) => parts.iter().any(|part| part.speaks_of(field)),
+            Self::Not(inner) => inner.speaks_of(field),
+            Self::Comparison(comparison) => comparison.field == field,
+        }
+    }
 }
 
 /// A field, an operator, a value.
@@ -67,6 +75,10 @@ impl Literal {
         match self {
             Self::Quoted(text) | Self::Bare(text) => text,
         }
+    }
+
+    fn null() -> Self {
+        Self::Bare("null".to_owned())
     }
 
     /// Whether it is the word for "no value".
@@ -102,7 +114,7 @@ type Parsed<T> = winnow::Result<T, ErrMode<ContextError>>;
 /// # Errors
 /// The place where it stops making sense, and what would make sense there.
 pub fn parse(text: &str) -> Result<Option<Expression>, Malformed> {
-    let refuse = |at: usize, why: String| Err(Malformed { position: characters(text, at), text: why });
+    let refuse = |at: usize, why: String| Err(Malformed::at(text, at, why));
     if text.len() > MAX_BYTES {
         return refuse(0, format!("a filter has at most {MAX_BYTES} bytes"));
     }
@@ -131,24 +143,22 @@ fn malformed(text: &str, error: &ParseError<Input<'_>, ContextError>) -> Malform
     let found: String = text.get(error.offset()..).unwrap_or("").chars().take(20).collect();
     let found = if found.is_empty() { "the end".to_owned() } else { format!("`{found}`") };
     let wanted = what.unwrap_or("a comparison such as name EQ 'web'");
-    Malformed {
-        position: characters(text, error.offset()),
-        text: format!("{wanted} is expected, not {found}"),
-    }
+    Malformed::at(text, error.offset(), format!("{wanted} is expected, not {found}"))
 }
 
-fn characters(text: &str, bytes: usize) -> usize {
-    text.char_indices().take_while(|(at, _)| *at < bytes).count()
-}
-
-/// Where brackets outside of quotes begin to stand too deep: the parser calls itself once for each.
+/// Where brackets outside of quotes begin to stand too deep: the parser calls itself once for each. What is in quotes
+/// is told apart as [`quoted`] does it, or brackets could hide.
 fn too_deep(text: &str) -> Option<usize> {
-    let (mut depth, mut quoted) = (0_usize, false);
-    for (at, byte) in text.bytes().enumerate() {
+    let (mut depth, mut in_quotes) = (0_usize, false);
+    let mut bytes = text.bytes().enumerate().peekable();
+    while let Some((at, byte)) = bytes.next() {
         match byte {
-            b'\'' => quoted = !quoted,
-            b'(' if !quoted => depth += 1,
-            b')' if !quoted => depth = depth.saturating_sub(1),
+            b'\\' if in_quotes => {
+                bytes.next_if(|(_, next)| matches!(next, b'\'' | b'\\'));
+            }
+            b'\'' => in_quotes = !in_quotes,
+            b'(' if !in_quotes => depth += 1,
+            b')' if !in_quotes => depth = depth.saturating_sub(1),
             _ => {}
         }
         if depth > MAX_DEPTH {
@@ -205,12 +215,17 @@ fn in_name(character: char) -> bool {
 /// A comparison or a bracket, with any number of NOTs before it. They are counted, not nested: a thousand of them
 /// are no deeper than one.
 fn term(input: &mut Input<'_>) -> Parsed<Expression> {
-    let negation = (keyword("NOT"), not((multispace1, operator)), multispace0).void();
+    let negation = (
+        keyword("NOT"),
+        not((multispace1, alt((operator.void(), keyword("IS"), keyword("IN"))))),
+        multispace0,
+    )
+        .void();
     let negations: usize = repeat(0.., negation).parse_next(input)?;
     let inner = cut_err(alt((bracket, comparison)))
         .context(expected("a comparison such as name EQ 'web'"))
         .parse_next(input)?;
-    Ok(if negations % 2 == 0 { inner } else { Expression::Not(Box::new(inner)) })
+    Ok(if negations.is_multiple_of(2) { inner } else { Expression::Not(Box::new(inner)) })
 }
 
 fn bracket(input: &mut Input<'_>) -> Parsed<Expression> {
@@ -221,12 +236,49 @@ fn bracket(input: &mut Input<'_>) -> Parsed<Expression> {
 fn comparison(input: &mut Input<'_>) -> Parsed<Expression> {
     let position = input.current_token_start();
     let field = field.parse_next(input)?;
-    let operator = cut_err(preceded(multispace1, operator))
-        .context(expected("EQ, NE, GT, GE, LT, LE or CP"))
-        .parse_next(input)?;
-    let literal =
-        cut_err(preceded(multispace1, alt((quoted, bare)))).context(expected("a value")).parse_next(input)?;
-    Ok(Expression::Comparison(Comparison { position, field, operator, literal }))
+    let one = |operator, literal| {
+        Expression::Comparison(Comparison { position, field: field.clone(), operator, literal })
+    };
+    let after = preceded(
+        multispace1,
+        alt((operator.map(After::Operator), keyword("IS").value(After::Is), keyword("IN").value(After::In))),
+    );
+    match cut_err(after).context(expected("EQ, NE, GT, GE, LT, LE, CP, IS or IN")).parse_next(input)? {
+        After::Operator(operator) => {
+            let value = preceded(multispace1, alt((quoted, bare)));
+            Ok(one(operator, cut_err(value).context(expected("a value")).parse_next(input)?))
+        }
+        After::Is => {
+            let not = opt((keyword("NOT"), multispace1))
+                .map(|not| if not.is_some() { Operator::Ne } else { Operator::Eq });
+            let null = preceded(multispace1, terminated(not, keyword("null")));
+            let operator = cut_err(null).context(expected("null or NOT null")).parse_next(input)?;
+            Ok(one(operator, Literal::null()))
+        }
+        After::In => {
+            let literals: Vec<Literal> = among.parse_next(input)?;
+            Ok(joined(
+                literals.into_iter().map(|literal| one(Operator::Eq, literal)).collect(),
+                Expression::Or,
+            ))
+        }
+    }
+}
+
+/// What may come after the name of a field.
+#[derive(Clone, Copy)]
+enum After {
+    Operator(Operator),
+    Is,
+    In,
+}
+
+/// Values in brackets, of which one is meant.
+fn among(input: &mut Input<'_>) -> Parsed<Vec<Literal>> {
+    let value = delimited(multispace0, alt((quoted, in_list)), multispace0).context(expected("a value"));
+    let open = (multispace0, '(').context(expected("an opening bracket"));
+    let close = ')'.context(expected("a comma or a closing bracket"));
+    cut_err(delimited(open, separated(1.., value, ','), close)).parse_next(input)
 }
 
 fn field(input: &mut Input<'_>) -> Parsed<String> {
@@ -266,9 +318,63 @@ fn quoted(input: &mut Input<'_>) -> Parsed<Literal> {
 }
 
 fn bare(input: &mut Input<'_>) -> Parsed<Literal> {
-    let first = one_of(|c: char| c.is_alphanumeric() || "_@%-".contains(c));
-    let rest = take_while(0.., |c: char| !c.is_whitespace() && !"()'".contains(c));
+    word(input, "()'")
+}
+
+/// A word among others, with commas between.
+fn in_list(input: &mut Input<'_>) -> Parsed<Literal> {
+    word(input, "()',")
+}
+
+fn word(input: &mut Input<'_>, ends: &'static str) -> Parsed<Literal> {
+    let first = one_of(begins_word);
+    let rest = take_while(0.., |c: char| !c.is_whitespace() && !ends.contains(c));
     (first, rest).take().map(|text: &str| Literal::Bare(text.to_owned())).parse_next(input)
+}
+
+fn begins_word(character: char) -> bool {
+    character.is_alphanumeric() || "_@%-".contains(character)
+}
+
+impl fmt::Display for Expression {
+    /// As it could have been written, with all the brackets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (parts, word) = match self {
+            Self::Comparison(comparison) => return comparison.fmt(f),
+            Self::Not(inner) => return write!(f, "NOT ({inner})"),
+            Self::Or(parts) => (parts, " OR "),
+            Self::And(parts) => (parts, " AND "),
+        };
+        for (place, part) in parts.iter().enumerate() {
+            write!(f, "{}({part})", if place > 0 { word } else { "" })?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Comparison {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let operator = match self.operator {
+            Operator::Eq => "EQ",
+            Operator::Ne => "NE",
+            Operator::Gt => "GT",
+            Operator::Ge => "GE",
+            Operator::Lt => "LT",
+            Operator::Le => "LE",
+            Operator::Cp => "CP",
+        };
+        write!(f, "{} {operator} {}", self.field, self.literal)
+    }
+}
+
+impl fmt::Display for Literal {
+    /// Quotes are doubled: the backslashes before one always come in pairs, or it would have been an escaped one.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bare(word) => f.write_str(word),
+            Self::Quoted(text) => write!(f, "'{}'", text.replace('\'', "''")),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -322,6 +428,12 @@ mod tests {
             ("name EQ 'it\\'s'", "name Eq it's"),
             ("name CP 'a\\%b'", "name Cp a\\%b"),
             ("  name\tEQ  ''  ", "name Eq "),
+            ("(owner_email IS null) AND is_new EQ false", "(owner_email Eq null & is_new Eq false)"),
+            ("a is not NULL", "a Ne null"),
+            ("NOT domain CP '%extended.%' AND (ipnet EQ 12)", "(!domain Cp %extended.% & ipnet Eq 12)"),
+            ("id IN (1,'2, 3' , x) AND b EQ 1", "((id Eq 1 | id Eq 2, 3 | id Eq x) & b Eq 1)"),
+            ("id in(7)", "id Eq 7"),
+            ("not EQ 1 AND in EQ 2", "(not Eq 1 & in Eq 2)"),
         ] {
             assert_eq!(read(text), tree, "{text}");
         }
@@ -331,8 +443,13 @@ mod tests {
     #[test]
     fn mistakes_are_told_with_their_place() {
         for (text, position, told) in [
-            ("name", 4, "EQ, NE, GT, GE, LT, LE or CP is expected, not the end"),
-            ("name IS 'x'", 5, "EQ, NE"),
+            ("name", 4, "EQ, NE, GT, GE, LT, LE, CP, IS or IN is expected, not the end"),
+            ("name LIKE 'x'", 5, "EQ, NE"),
+            ("name IS 'x'", 8, "null or NOT null is expected"),
+            ("name IS NOT 'x'", 12, "null or NOT null is expected"),
+            ("name IN 'x'", 8, "an opening bracket"),
+            ("name IN ()", 9, "a value"),
+            ("name IN ('x' 'y')", 13, "a comma or a closing bracket"),
             ("ü EQ 1", 0, "a comparison"),
             ("name EQ", 7, "a value"),
             ("name EQ 'ü' x", 12, "AND, OR or the end is expected, not `x`"),
@@ -355,11 +472,61 @@ mod tests {
         assert!(parse(&nested(MAX_DEPTH + 1)).unwrap_err().text.contains("64 deep"));
         assert_eq!(read(&format!("{}a EQ 1", "NOT ".repeat(4001))), "!a Eq 1");
         assert!(parse(&" ".repeat(MAX_BYTES + 1)).is_err());
+        // Brackets in quotes are text, and quotes that are text hide no brackets.
+        assert!(parse(&format!("a EQ '\\'{}'", "(".repeat(1000))).is_ok());
+        let hidden = |quote: &str| format!("a EQ '{quote}' AND {}", nested(MAX_DEPTH + 1));
+        for quote in ["\\'", "''", "\\\\", "\\\\\\'"] {
+            assert!(parse(&hidden(quote)).unwrap_err().text.contains("64 deep"), "{quote}");
+        }
         // As long as they may be, all on one level.
         assert!(parse(&format!("a EQ 1{}", " OR a EQ 1".repeat(1600))).is_ok());
     }
 
+    /// What a parser could have made: parts of one kind are never alone, nothing is negated twice.
+    fn trees() -> impl Strategy<Value = Expression> {
+        let literal = prop_oneof![
+            "[ -~ü]{0,8}".prop_filter_map("a quote that is escaped", |text| {
+                let ends =
+                    text.split('\'').map(|part| part.bytes().rev().take_while(|c| *c == b'\\').count());
+                ends.clone().all(|count: usize| count.is_multiple_of(2)).then_some(Literal::Quoted(text))
+            }),
+            "[a-z0-9_@%][a-z/.:%-]{0,5}".prop_map(Literal::Bare),
+        ];
+        let operators = [
+            Operator::Eq,
+            Operator::Ne,
+            Operator::Gt,
+            Operator::Ge,
+            Operator::Lt,
+            Operator::Le,
+            Operator::Cp,
+        ];
+        let comparison =
+            ("[a-z_]{1,5}(\\.[a-z]{1,3})?", proptest::sample::select(operators.to_vec()), literal);
+        let leaf = comparison.prop_map(|(field, operator, literal)| {
+            Expression::Comparison(Comparison { position: 0, field, operator, literal })
+        });
+        leaf.prop_recursive(4, 20, 4, |inner| {
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 2..5).prop_map(Expression::Or),
+                proptest::collection::vec(inner.clone(), 2..5).prop_map(Expression::And),
+                inner.prop_map(|inner| match inner {
+                    Expression::Not(_) => inner,
+                    other => Expression::Not(Box::new(other)),
+                }),
+            ]
+        })
+    }
+
     proptest! {
+        #[test]
+        fn what_is_printed_reads_as_it_was(tree in trees()) {
+            let text = tree.to_string();
+            let read = parse(&text).unwrap().unwrap();
+            prop_assert_eq!(shown(&read), shown(&tree), "{}", text);
+            prop_assert_eq!(read.to_string(), text);
+        }
+
         #[test]
         fn nothing_makes_it_panic(text in "[ -~ü'()%\\\\]{0,60}") {
             let _ = parse(&text);
