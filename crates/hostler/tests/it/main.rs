@@ -12,6 +12,7 @@ mod debian_template;
 mod doctor;
 mod images;
 mod imports;
+mod lists;
 mod media;
 mod native;
 mod networks;
