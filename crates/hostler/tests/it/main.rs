@@ -23,3 +23,4 @@ mod server;
 mod tasks;
 mod two;
 mod walls;
+mod worker;
