@@ -76,6 +76,15 @@ impl Draft {
 
     /// Adds the name of the table of this kind.
     pub(crate) fn table(&mut self, kind: Kind) -> &mut Self {
+        // Some words, `group` and `grant`, are words of SQL, too.
+        self.text.push('"');
+        self.text.push_str(kind.word());
+        self.text.push('"');
+        self
+    }
+
+    /// Adds the word for this kind, to stand within quotes.
+    pub(crate) fn word(&mut self, kind: Kind) -> &mut Self {
         self.text.push_str(kind.word());
         self
     }

@@ -6,7 +6,7 @@ use crate::state::DoorState;
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use hostler_core::ids::TokenId;
+use hostler_core::ids::CredentialId;
 use std::time::Duration;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -70,7 +70,7 @@ async fn token_revoke(
     Path(token): Path<String>,
 ) -> Answer<StatusCode> {
     let missing = |_| hostler_core::Error::not_found("token", &token);
-    let id: TokenId = token.parse().map_err(missing)?;
+    let id: CredentialId = token.parse().map_err(missing)?;
     state.core().token_revoke(&caller, id).await?;
     Ok(StatusCode::NO_CONTENT)
 }

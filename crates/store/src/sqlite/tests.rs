@@ -22,7 +22,7 @@ async fn the_tables_have_the_columns_of_the_schema() {
     let store = SqliteStore::temporary().await.unwrap();
     for kind in Kind::ALL {
         let mut draft = Draft::new("SELECT name FROM pragma_table_info('");
-        draft.table(kind).push("')");
+        draft.word(kind).push("')");
         let mut found = words(&store, draft, 0).await;
         found.retain(|name| !name.starts_with("lease_") && name != "cancel");
         let mut expected = vec!["id", "number", "rev", "body"];
@@ -39,7 +39,7 @@ async fn columns_that_updates_always_write_are_in_no_index() {
             "SELECT DISTINCT info.name FROM sqlite_master JOIN pragma_index_info(sqlite_master.name) AS info \
              WHERE sqlite_master.type = 'index' AND sqlite_master.tbl_name = '",
         );
-        draft.table(kind).push("'");
+        draft.word(kind).push("'");
         let indexed = words(&store, draft, 0).await;
         let always = schema::columns(kind).iter().filter(|column| column.write == schema::Write::Always);
         for column in always {

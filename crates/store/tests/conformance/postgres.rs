@@ -107,7 +107,7 @@ async fn the_facts_are_told_and_a_closed_store_answers_so() {
     let store = open(&url).await;
     insert(&store, cluster(1, "one")).await.unwrap();
     let facts = store.facts(true).await.unwrap();
-    assert_eq!((facts.engine, facts.schema), ("postgres", 2));
+    assert_eq!((facts.engine, facts.schema), ("postgres", 3));
     assert!(facts.bytes > 4096 && facts.damage.is_empty(), "{facts:?}");
     store.close().await;
     store.close().await;
