@@ -170,7 +170,8 @@ pub struct Document {
     pub number: i64,
     /// The version; 0 before the first commit, one more with each. An update states the version it was made from.
     pub rev: i64,
-    /// Columns kept beside the body, by name. Empty in documents read from the store.
+    /// Columns kept beside the body, by name. In documents of a list: what it was ordered by, term by term. Empty in
+    /// others read from the store.
     pub columns: Vec<(&'static str, Value)>,
     /// The record as JSON, without `number` and `rev`.
     pub body: String,

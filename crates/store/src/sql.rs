@@ -95,11 +95,16 @@ impl Draft {
         self
     }
 
+    /// Adds a number.
+    pub(crate) fn number(&mut self, number: usize) -> &mut Self {
+        // Writing to a string cannot fail.
+        let _ = write!(self.text, "{number}");
+        self
+    }
+
     /// Adds the parameter of this number, counted from 1.
     pub(crate) fn parameter(&mut self, number: usize) -> &mut Self {
-        // Writing to a string cannot fail.
-        let _ = write!(self.text, "${number}");
-        self
+        self.push("$").number(number)
     }
 
     /// Adds the next parameter and binds this value to it.

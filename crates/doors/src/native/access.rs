@@ -1,7 +1,8 @@
 //! The caller's account and tokens.
 
+use super::fields;
 use super::types::{Account, Page, PageAsk, Token, TokenCreate, TokenCreated, TokensAsk};
-use super::wire::{Answer, By, Column, ListQuery, ListSpec, Parameters, Pick, Posted, created};
+use super::wire::{Answer, By, ListQuery, ListSpec, Parameters, Pick, Posted, created};
 use crate::state::DoorState;
 use axum::Json;
 use axum::extract::{Path, State};
@@ -24,10 +25,7 @@ async fn account_show(State(state): State<DoorState>, By(caller): By) -> Answer<
     Ok(Json(state.core().account_own(&caller).await?.into()))
 }
 
-const TOKENS: ListSpec = ListSpec {
-    orders: &[Column::Id("id"), Column::Int("number"), Column::Int("created_at")],
-    picks: &[("account", Pick::Key)],
-};
+const TOKENS: ListSpec = ListSpec { fields: fields::TOKENS, picks: &[("account", Pick::Key)] };
 
 /// List tokens
 ///

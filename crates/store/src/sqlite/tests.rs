@@ -2,11 +2,11 @@
 
 use super::open::{Care, open};
 use super::{SqliteStore, run};
-use crate::filter;
+use crate::page;
 use crate::schema;
 use crate::sql::Draft;
 use hostler_core::ports::{Alteration, Commit, Store, StoreError};
-use hostler_core::query::{Cursor, Filter, Select};
+use hostler_core::query::{Cursor, Filter, Select, Sort};
 use hostler_core::record::{Document, Kind, Value};
 use sqlx::{ConnectOptions, Row};
 use std::sync::Arc;
@@ -62,10 +62,11 @@ async fn pages_that_an_index_serves_are_not_sorted() {
         (Filter::All, "number", 7.into()),
     ] {
         for descending in [false, true] {
-            let after = Some(Cursor { value: value.clone(), id: Uuid::from_u128(1) });
-            let select = Select { filter: filter.clone(), order, descending, after, limit: 50 };
+            let after = Some(Cursor { values: vec![value.clone()], id: Uuid::from_u128(1) });
+            let order = vec![Sort { descending, ..Sort::ascending(order) }];
+            let select = Select { order, after, ..Select::new(filter.clone(), 50) };
             let case = format!("{select:?}");
-            let page = filter::page(Kind::Machine, select).unwrap();
+            let (page, _) = page::page(Kind::Machine, select).unwrap();
             let mut connection = sqlx::sqlite::SqliteConnectOptions::new()
                 .filename(store.path())
                 .read_only(true)

@@ -4,7 +4,7 @@ use crate::Fresh;
 use crate::records::{cluster, event, id, insert};
 use hostler_core::events::Event;
 use hostler_core::ports::{Alteration, Commit, Store, StoreError};
-use hostler_core::query::{Filter, Select};
+use hostler_core::query::{Filter, Select, Sort};
 use hostler_core::record::Kind;
 use hostler_sim::postgres::{Care, Server};
 use hostler_store::{OpenError, PostgresStore};
@@ -140,7 +140,8 @@ async fn every_process_hears_all_in_one_order() {
     let kept = stores[2].events_after(0, 1000).await.unwrap();
     let seqs: Vec<i64> = kept.iter().map(|event| event.seq).collect();
     assert_eq!(seqs, (1..=i64::try_from(6 * EACH).unwrap()).collect::<Vec<_>>(), "no gap");
-    let numbers = stores[0].list(Kind::Cluster, Select { order: "number", ..Select::new(Filter::All, 1000) });
+    let numbers =
+        stores[0].list(Kind::Cluster, Select::new(Filter::All, 1000).ordered(Sort::ascending("number")));
     let numbers: Vec<i64> = numbers.await.unwrap().iter().map(|document| document.number).collect();
     assert_eq!(numbers, seqs, "numbers are dense, too");
     for heard in &mut all_heard {
