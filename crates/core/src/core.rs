@@ -1,5 +1,6 @@
 //! The facade: everything a door may ask is a method here, spread over the domains' `commands.rs`.
 
+use crate::doctor::Notes;
 use crate::error::{Error, Result};
 use crate::events::{Change, NewEvent};
 use crate::hosts::Absences;
@@ -84,6 +85,7 @@ pub struct Core {
     wiring: Arc<tokio::sync::Mutex<()>>,
     sealing: Arc<SealingKey>,
     absences: Arc<Absences>,
+    notes: Arc<Notes>,
 }
 
 impl std::fmt::Debug for Core {
@@ -126,7 +128,13 @@ impl Core {
     /// Core over these parts.
     pub fn new(parts: Parts) -> Self {
         let sealing = Arc::new(SealingKey::derived(&parts.key));
-        Self { parts: Arc::new(parts), wiring: Arc::default(), sealing, absences: Arc::default() }
+        Self {
+            parts: Arc::new(parts),
+            wiring: Arc::default(),
+            sealing,
+            absences: Arc::default(),
+            notes: Arc::default(),
+        }
     }
 
     /// The database.
@@ -156,6 +164,10 @@ impl Core {
     /// Hosts that have not been heard of lately.
     pub(crate) fn absences(&self) -> &Absences {
         &self.absences
+    }
+
+    pub(crate) fn notes(&self) -> &Notes {
+        &self.notes
     }
 
     pub(crate) fn ids(&self) -> &Arc<dyn Ids> {

@@ -16,6 +16,7 @@
 //!
 //! Quirk: a slash at the end of a path means nothing (`paths` says why).
 
+mod client;
 mod login;
 pub mod native;
 mod observe;
@@ -25,6 +26,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 
+pub use client::{Client, OverTls, TrustedProxies};
 pub use login::LocalPeer;
 pub use state::DoorState;
 
@@ -38,8 +40,9 @@ use tower_http::compression::CompressionLayer;
 
 /// Everything that is served, for a listener of any kind.
 ///
-/// The listener inserts [`LocalPeer`] into the requests of a unix socket, and
-/// [`ConnectInfo`](axum::extract::ConnectInfo) with the peer's address into those of a TCP socket.
+/// The listener inserts [`LocalPeer`] into the requests of a unix socket,
+/// [`ConnectInfo`](axum::extract::ConnectInfo) with the peer's address into those of a TCP socket, and [`OverTls`] where
+/// that is encrypted.
 pub fn router(state: DoorState) -> Router {
     let (native, document) = native::router(&state);
     let document = native::serialized(&document);

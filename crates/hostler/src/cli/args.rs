@@ -52,6 +52,12 @@ pub(crate) struct Global {
     /// File with the token for --url; wins over --token
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
+    /// File with the certificates (PEM) that vouch for the server at --url, in place of this computer's
+    #[arg(long, global = true, value_name = "FILE", env = "HOSTLER_CA", hide_env_values = true)]
+    pub(crate) ca: Option<PathBuf>,
+    /// SHA-256 fingerprint of the certificate of the server at --url, which no one else need vouch for
+    #[arg(long, global = true, value_name = "HEX", env = "HOSTLER_FINGERPRINT", hide_env_values = true)]
+    pub(crate) fingerprint: Option<String>,
     /// How results are shown
     #[arg(long, short, global = true, value_enum, default_value_t, value_name = "FORMAT")]
     pub(crate) output: Format,
