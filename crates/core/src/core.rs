@@ -5,6 +5,7 @@ use crate::error::{Error, Result};
 use crate::events::{Change, NewEvent};
 use crate::hosts::Absences;
 use crate::ids::{HostId, StorageId};
+use crate::maintenance::Known;
 use crate::ports::{
     Alteration, Clock, Commit, Committed, DriverError, DriverErrorKind, Hypervisor, Ids, Storage, Store,
     StoreError, Switch,
@@ -86,6 +87,7 @@ pub struct Core {
     sealing: Arc<SealingKey>,
     absences: Arc<Absences>,
     notes: Arc<Notes>,
+    maintenance: Arc<Known>,
 }
 
 impl std::fmt::Debug for Core {
@@ -134,6 +136,7 @@ impl Core {
             sealing,
             absences: Arc::default(),
             notes: Arc::default(),
+            maintenance: Arc::default(),
         }
     }
 
@@ -168,6 +171,10 @@ impl Core {
 
     pub(crate) fn notes(&self) -> &Notes {
         &self.notes
+    }
+
+    pub(crate) fn known_maintenance(&self) -> &Known {
+        &self.maintenance
     }
 
     pub(crate) fn ids(&self) -> &Arc<dyn Ids> {

@@ -4,10 +4,11 @@
 //! One origin serves every door; [`router`] is all of it:
 //!
 //! ```text
-//!   request ─► observe ─► paths ─► route ─► authenticate ─► handler ─► core
-//!              request id  one      first segment decides
-//!              panics      spelling whose 404 and 405 it is
-//!              problems    per path
+//!   request ─► observe ─► paths ─► closed ─► route ─► authenticate ─► handler ─► core
+//!              client      one      503 in    first segment decides
+//!              request id  spelling main-     whose 404 and 405 it is
+//!              panics      per path tenance
+//!              problems
 //! ```
 //!
 //! * [`native`]: `/hostler/v1/…` and `/hostler/openapi.json`;
@@ -17,6 +18,7 @@
 //! Quirk: a slash at the end of a path means nothing (`paths` says why).
 
 mod client;
+mod closed;
 mod login;
 pub mod native;
 mod observe;
@@ -27,6 +29,7 @@ mod state;
 mod tests;
 
 pub use client::{Client, OverTls, TrustedProxies};
+pub use closed::Entrance;
 pub use login::LocalPeer;
 pub use state::DoorState;
 
@@ -61,7 +64,8 @@ pub fn router(state: DoorState) -> Router {
         .layer(CompressionLayer::new());
     let routed = routed.with_state(state.clone());
     // Paths are made uniform before routing, so this layer goes around the router, not onto its routes.
-    let uniform = tower::Layer::layer(&from_fn(paths::uniform), routed);
+    let heeding = tower::Layer::layer(&from_fn_with_state(state.clone(), closed::heed_maintenance), routed);
+    let uniform = tower::Layer::layer(&from_fn(paths::uniform), heeding);
     Router::new().fallback_service(uniform).layer(from_fn_with_state(state, observe::observe))
 }
 

@@ -42,11 +42,8 @@ pub(crate) async fn observe(State(state): State<DoorState>, mut request: Request
     let answering = AssertUnwindSafe(next.run(request).instrument(span.clone())).catch_unwind();
     let answer = answering.await;
     let _in_span = span.enter();
-    let mut response = answer.unwrap_or_else(|panic| panicked(panic.as_ref(), native));
-    if let Some(refusal) = response.extensions_mut().remove::<Refusal>() {
-        response = refusal.rendered(response, &id);
-    }
-    set_headers(&mut response, native, &id);
+    let response = answer.unwrap_or_else(|panic| panicked(panic.as_ref(), native));
+    let mut response = finished(response, native, &id);
     set_transport_security(&mut response, client);
     let route = response.extensions().get::<Route>().map_or("unmatched", |route| route.0.as_str());
     let (status, took) = (response.status(), began.elapsed());
@@ -55,8 +52,17 @@ pub(crate) async fn observe(State(state): State<DoorState>, mut request: Request
     response
 }
 
+/// The answer with its problem written, if it is one, and the headers that all answers have.
+pub(crate) fn finished(mut response: Response, native: bool, id: &str) -> Response {
+    if let Some(refusal) = response.extensions_mut().remove::<Refusal>() {
+        response = refusal.rendered(response, id);
+    }
+    set_headers(&mut response, native, id);
+    response
+}
+
 /// The caller's id for this request, when it is sane.
-fn request_id(headers: &HeaderMap) -> Option<&str> {
+pub(crate) fn request_id(headers: &HeaderMap) -> Option<&str> {
     let sane = |text: &&str| {
         (1..=64).contains(&text.len())
             && text.bytes().all(|c| c.is_ascii_alphanumeric() || b"-_.".contains(&c))

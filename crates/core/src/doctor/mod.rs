@@ -113,6 +113,12 @@ impl Core {
     pub async fn doctor(&self, caller: &Caller) -> Result<Vec<Finding>> {
         caller.may_administer("ask the doctor")?;
         let mut findings = Vec::new();
+        if let Some(maintenance) = self.maintenance() {
+            let text = format!("maintenance is on since {}, by {}", maintenance.since, maintenance.by);
+            let finding = Finding::warning("maintenance", text).hint("`hostler maintenance off` ends it");
+            let reason = (!maintenance.reason.is_empty()).then(|| maintenance.reason.clone());
+            findings.push(Finding { cause: reason, ..finding });
+        }
         findings.extend(self.notes().0.lock().unwrap_or_else(PoisonError::into_inner).values().cloned());
         self.examine_store(&mut findings).await;
         self.examine_clock(&mut findings).await?;

@@ -14,6 +14,7 @@ mod disks;
 mod document;
 mod events;
 mod machines;
+mod maintenance;
 mod media;
 mod places;
 mod render;
@@ -63,6 +64,7 @@ fn routes() -> OpenApiRouter<DoorState> {
         .merge(places::routes())
         .merge(tasks::routes())
         .merge(access::routes())
+        .merge(maintenance::routes())
         .merge(system::routes());
     document::begin()
         .merge(quick.layer(from_fn(in_time)))

@@ -2,8 +2,8 @@
 
 use super::machine::{MachineCommand, Ssh};
 use super::objects::{
-    AddressCommand, HostCommand, MediumCommand, NetworkCommand, SnapshotCommand, StorageCommand, TaskCommand,
-    TemplateCommand, TokenCommand, VolumeCommand,
+    AddressCommand, HostCommand, MaintenanceCommand, MediumCommand, NetworkCommand, SnapshotCommand,
+    StorageCommand, TaskCommand, TemplateCommand, TokenCommand, VolumeCommand,
 };
 use super::settings::ConfigCommand;
 use super::show::units;
@@ -175,6 +175,9 @@ pub(super) enum Command {
     /// Tokens for the HTTP API
     #[command(subcommand)]
     Token(TokenCommand),
+    /// Let nobody change anything for a while
+    #[command(subcommand)]
+    Maintenance(MaintenanceCommand),
     /// Say who the server takes you for
     Whoami,
     /// Show what happens, as it happens

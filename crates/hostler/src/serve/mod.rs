@@ -34,7 +34,7 @@ use axum::serve::ListenerExt;
 use hostler_core::Core;
 use hostler_core::core::{LocalHost, Parts};
 use hostler_core::ports::{Clock, Ids, Store};
-use hostler_doors::{DoorState, OverTls, router};
+use hostler_doors::{DoorState, Entrance, OverTls, router};
 use listen::{LocalListener, Peer};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -83,12 +83,17 @@ async fn run(
 ) -> Result<(), Failure> {
     let mut signals = Signals::new()?;
     // What an administrator gets wrong most often comes first: then nothing has been made yet. Who connects already
-    // is answered as soon as the doors open.
+    // is asked to come again; the unix socket answers as soon as the doors open.
     let at_server = config.database()?;
     let shared = at_server.is_some();
     let (tcp, address) = listen::tcp(&config.listen).await?;
     let unix = LocalListener::bind(data_dir.path())?;
     let tls = Tls::prepare(&config.tls, data_dir.path(), address, &first::host_name())?;
+    let (stop, mut doors, entrance) = (CancellationToken::new(), JoinSet::new(), Entrance::default());
+    match &tls {
+        Some(tls) => doors.spawn(serve_tls(TlsListener::new(tcp, tls), entrance.router(), stop.clone())),
+        None => doors.spawn(serve_tcp(tcp, entrance.router(), stop.clone())),
+    };
     let door = format!("{}://{address}", if tls.is_some() { "https" } else { "http" });
     let database = hostler_store::open(at_server, &data_dir.database())
         .await
@@ -100,21 +105,17 @@ async fn run(
     let Arrived { installation, process, key } = arrived.await?;
     let local = drivers.make(config, installation, data_dir.path())?;
     let core = core(config, store, clock, ids, local, key);
-
-    let stop = CancellationToken::new();
+    let known = core.maintenance_refresh().await;
+    known.map_err(|error| Failure::because("cannot read the installation", &error))?;
     let mut running = JoinSet::new();
     let proxies = config.proxies().map_err(Failure::new)?;
     let router = router(DoorState::behind(core.clone(), stop.clone(), proxies));
     running.spawn(background::run(core.clone(), installation.host, process, stop.clone()));
-    let mut doors = JoinSet::new();
-    match tls {
-        Some(tls) => {
-            tracing::info!(fingerprint = tls.fingerprint(), "serving TLS");
-            doors.spawn(serve_tls(TlsListener::new(tcp, &tls), router.clone(), stop.clone()));
-            running.spawn(Keeper::new(tls, core.clone()).run(stop.clone()));
-        }
-        None => drop(doors.spawn(serve_tcp(tcp, router.clone(), stop.clone()))),
+    if let Some(tls) = tls {
+        tracing::info!(fingerprint = tls.fingerprint(), "serving TLS");
+        running.spawn(Keeper::new(tls, core).run(stop.clone()));
     }
+    entrance.open(router.clone());
     doors.spawn(serve_unix(unix, router, stop.clone()));
 
     tracing::info!(%address, data_dir = %data_dir.path().display(), fresh = installation.fresh, "{} is ready", drivers.program());
