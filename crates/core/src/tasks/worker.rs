@@ -20,6 +20,8 @@ use tokio_util::sync::CancellationToken;
 const LEASE: Duration = Duration::from_secs(15);
 /// Without any news the store is asked for work this often.
 const POLL: Duration = Duration::from_secs(5);
+/// In maintenance, so often for tasks that have begun and wait.
+const IN_MAINTENANCE: Duration = Duration::from_secs(1);
 /// Progress within a step is written at most this often.
 const PROGRESS_PAUSE: Duration = Duration::from_millis(300);
 
@@ -73,6 +75,7 @@ impl Worker {
             tracing::info!(tasks = left, "taking up tasks that were cut off");
         }
         let mut events = self.core.store().subscribe();
+        let mut maintenance = self.core.maintenance_changes();
         let mut running = JoinSet::new();
         let mut renewal = tokio::time::interval(LEASE / 3);
         while !stop.is_cancelled() {
@@ -82,6 +85,8 @@ impl Worker {
                 () = self.core.clock().sleep(wait) => {}
                 () = self.slot_free.notified() => {}
                 () = task_news(&mut events) => {}
+                // The sender lives as long as core does.
+                Ok(()) = maintenance.changed() => {}
                 _ = renewal.tick() => self.renew().await,
                 Some(ended) = running.join_next() => rethrow(ended),
             }
@@ -101,12 +106,14 @@ impl Worker {
             return POLL;
         }
         let now = self.core.now();
+        let maintenance = self.core.maintenance().is_some();
         let claim = Claim {
             worker: self.name.clone(),
             hosts: self.hosts(),
             now,
             until: now.plus(LEASE),
             limit: u32::try_from(free).unwrap_or(u32::MAX),
+            begun: maintenance,
         };
         match self.core.store().claim(claim).await {
             Ok(claimed) => {
@@ -114,7 +121,12 @@ impl Worker {
                 for claimed in claimed {
                     self.begin(running, &claimed, stop.clone());
                 }
-                if full { POLL } else { self.until_due().await }
+                // What is due may be what may not begin.
+                match (full, maintenance) {
+                    (true, _) => POLL,
+                    (false, true) => IN_MAINTENANCE,
+                    (false, false) => self.until_due().await,
+                }
             }
             Err(error) => {
                 tracing::warn!(%error, "cannot look for work");
