@@ -13,6 +13,7 @@ mod doctor;
 mod folder;
 mod images;
 mod imports;
+mod lists;
 mod media;
 mod native;
 mod networks;
