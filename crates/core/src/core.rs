@@ -1,9 +1,11 @@
 //! The facade: everything a door may ask is a method here, spread over the domains' `commands.rs`.
 
+use crate::doctor::Notes;
 use crate::error::{Error, Result};
 use crate::events::{Change, NewEvent};
 use crate::hosts::Absences;
 use crate::ids::{HostId, StorageId};
+use crate::maintenance::Known;
 use crate::ports::{
     Alteration, Clock, Commit, Committed, DriverError, DriverErrorKind, Hypervisor, Ids, Storage, Store,
     StoreError, Switch,
@@ -84,6 +86,8 @@ pub struct Core {
     wiring: Arc<tokio::sync::Mutex<()>>,
     sealing: Arc<SealingKey>,
     absences: Arc<Absences>,
+    notes: Arc<Notes>,
+    maintenance: Arc<Known>,
 }
 
 impl std::fmt::Debug for Core {
@@ -130,7 +134,14 @@ impl Core {
     /// Core over these parts.
     pub fn new(parts: Parts) -> Self {
         let sealing = Arc::new(SealingKey::derived(&parts.key));
-        Self { parts: Arc::new(parts), wiring: Arc::default(), sealing, absences: Arc::default() }
+        Self {
+            parts: Arc::new(parts),
+            wiring: Arc::default(),
+            sealing,
+            absences: Arc::default(),
+            notes: Arc::default(),
+            maintenance: Arc::default(),
+        }
     }
 
     /// The database.
@@ -160,6 +171,14 @@ impl Core {
     /// Hosts that have not been heard of lately.
     pub(crate) fn absences(&self) -> &Absences {
         &self.absences
+    }
+
+    pub(crate) fn notes(&self) -> &Notes {
+        &self.notes
+    }
+
+    pub(crate) fn known_maintenance(&self) -> &Known {
+        &self.maintenance
     }
 
     pub(crate) fn ids(&self) -> &Arc<dyn Ids> {

@@ -14,6 +14,7 @@ pub mod fail;
 pub mod hosts;
 pub mod ids;
 pub mod machines;
+pub mod maintenance;
 pub mod media;
 pub mod networks;
 pub mod ports;

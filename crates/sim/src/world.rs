@@ -214,6 +214,7 @@ impl World {
             now,
             until: now.plus(Duration::from_secs(30)),
             limit: 1,
+            begun: false,
         };
         Ok(self.store.claim(claim).await?.pop())
     }

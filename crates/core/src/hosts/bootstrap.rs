@@ -39,6 +39,7 @@ pub(super) fn installation(
         rev: 0,
         name: "default".into(),
         key: Some(arrival.key.fingerprint.clone()),
+        maintenance: None,
         created_at: now,
     };
     let host = host(arrival, arrival.host_name.clone(), cluster.id, now);

@@ -36,7 +36,10 @@ pub use media::{MediaAsk, Medium, MediumCreate};
 pub use networks::{Inbound, InboundRule, Network, NetworkCreate, Source, Subnet, Uplink};
 pub use places::{Accelerator, Address, AddressReserve, Cluster, Host, HostFacts, Range};
 pub use snapshots::{Snapshot, SnapshotCreate, SnapshotRevert, SnapshotVolume};
-pub use tasks::{Doctor, Event, Finding, Info, RepairAsk, RepairDone, RepairOutcome, Repairs, Task};
+pub use tasks::{
+    Doctor, Event, Finding, Info, Maintenance, MaintenanceSet, RepairAsk, RepairDone, RepairOutcome, Repairs,
+    Task,
+};
 pub use words::{
     Firmware, ImageFormat, Level, Life, MediumState, NetworkKind, Observed, Power, Protocol, Role,
     SnapshotState, SourceFormat, TaskState, TemplateState, VolumeState,

@@ -19,6 +19,9 @@ use uuid::Uuid;
 
 /// A few connections, made when they are needed. One that broke is thrown away, and with it those that were made
 /// before: a server that restarts breaks all of them.
+///
+/// A read keeps its turn until its caller has polled it to the end: who begins one must not wait for anything else
+/// before it goes on with it.
 #[derive(Debug)]
 pub(super) struct Readers {
     server: Server,
@@ -29,9 +32,9 @@ pub(super) struct Readers {
 
 impl Readers {
     /// Reads through at most so many.
-    pub(super) fn new(server: Server, first: PgConnection, count: u32) -> Self {
+    pub(super) fn new(server: Server, first: Option<PgConnection>, count: u32) -> Self {
         let free = Semaphore::new(count as usize);
-        Self { server, free, idle: Mutex::new(vec![first]), count }
+        Self { server, free, idle: Mutex::new(first.into_iter().collect()), count }
     }
 
     /// Waits until nobody reads, then closes the connections.

@@ -171,6 +171,30 @@ async fn work_that_nobody_announced_is_found() {
 }
 
 #[tokio::test]
+async fn who_stands_still_in_the_middle_of_a_read_holds_up_neither_writing_nor_telling() {
+    let Some((_, url)) = database() else { return };
+    let (store, other) = (open(&url).await, open(&url).await);
+    let mut heard = store.subscribe();
+    // More than there are connections: each is begun, none is gone on with.
+    let mut reads: Vec<_> = (0..32).map(|_| store.get(Kind::Cluster, id(1))).collect();
+    for read in &mut reads {
+        tokio::select! {
+            biased;
+            _ = read => panic!("nothing is read so quickly"),
+            () = std::future::ready(()) => {}
+        }
+    }
+    // Of this one's event the first process knows by reading only.
+    other.commit(telling(1)).await.unwrap();
+    let written = tokio::time::timeout(Duration::from_secs(20), store.commit(telling(2))).await;
+    written.expect("it is held up").unwrap();
+    assert_eq!((hear(&mut heard).await.seq, hear(&mut heard).await.seq), (1, 2));
+    for read in reads {
+        assert!(read.await.unwrap().is_some());
+    }
+}
+
+#[tokio::test]
 async fn a_serialization_failure_is_tried_again() {
     let Some((server, url)) = database() else { return };
     let store = open(&url).await;
