@@ -22,6 +22,7 @@ pub mod query;
 pub mod reconcile;
 pub mod record;
 pub mod secret;
+pub mod settings;
 pub mod snapshots;
 pub mod tasks;
 pub mod templates;

@@ -1,11 +1,12 @@
 //! Templates, volumes and storages.
 
+use super::fields;
 use super::render;
 use super::types::{
     Accepted, Page, PageAsk, Storage, Template, TemplateCreate, TemplatesAsk, Volume, VolumeAttach,
     VolumeCreate, VolumeGrow, VolumeLimits, VolumesAsk,
 };
-use super::wire::{Answer, By, Column, ListQuery, ListSpec, Parameters, Pick, Posted, accepted};
+use super::wire::{Answer, By, ListQuery, ListSpec, Parameters, Pick, Posted, accepted};
 use crate::state::DoorState;
 use axum::Json;
 use axum::extract::{Path, State};
@@ -32,13 +33,7 @@ pub(super) fn routes() -> OpenApiRouter<DoorState> {
 }
 
 const TEMPLATES: ListSpec = ListSpec {
-    orders: &[
-        Column::Id("id"),
-        Column::Int("number"),
-        Column::Text("name"),
-        Column::Int("version"),
-        Column::Int("created_at"),
-    ],
+    fields: fields::TEMPLATES,
     picks: &[("name", Pick::Contains), ("state", Pick::Words(&["building", "ready", "deleting", "failed"]))],
 };
 
@@ -128,13 +123,7 @@ async fn template_delete(
 }
 
 const VOLUMES: ListSpec = ListSpec {
-    orders: &[
-        Column::Id("id"),
-        Column::Int("number"),
-        Column::Text("name"),
-        Column::Int("size_mib"),
-        Column::Int("created_at"),
-    ],
+    fields: fields::VOLUMES,
     picks: &[
         ("name", Pick::Contains),
         ("state", Pick::Words(&["creating", "present", "deleting"])),

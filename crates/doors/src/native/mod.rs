@@ -13,6 +13,7 @@ mod access;
 mod disks;
 mod document;
 mod events;
+mod fields;
 mod machines;
 mod maintenance;
 mod media;

@@ -84,6 +84,9 @@ pub struct Problem {
     /// The offending part of the request, as a JSON pointer without the leading slash, or a parameter's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub field: Option<String>,
+    /// With a filter or an order that makes no sense: how many characters of it come before the place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub position: Option<usize>,
     /// What to try next, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,

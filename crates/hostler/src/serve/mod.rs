@@ -48,6 +48,8 @@ use tokio_util::sync::CancellationToken;
 
 /// Connections that are still open after the work is done may finish for so long.
 const LAST_ANSWERS: Duration = Duration::from_millis(500);
+/// The database may take so long to write what is queued and say goodbye.
+const LAST_WRITES: Duration = Duration::from_secs(1);
 /// Blocking calls that do not end are left alone after so long.
 const LAST_CALLS: Duration = Duration::from_millis(300);
 
@@ -135,7 +137,11 @@ async fn run(
             std::process::exit(1);
         }
     };
-    database.close().await;
+    if tokio::time::timeout(LAST_WRITES, database.close()).await.is_err() {
+        tracing::warn!(
+            "the database does not answer; what was not written yet is done again at the next start"
+        );
+    }
     outcome
 }
 

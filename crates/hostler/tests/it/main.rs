@@ -25,3 +25,4 @@ mod tasks;
 mod tls;
 mod two;
 mod walls;
+mod worker;

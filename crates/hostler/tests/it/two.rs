@@ -275,7 +275,9 @@ async fn survive(
     back: impl FnOnce() -> Result<()>,
 ) -> Result<()> {
     const OUTAGE: Duration = Duration::from_secs(6);
-    let (a, b) = home.two(&QUICK).await?;
+    // More steps at a time than there are connections to read with.
+    let crowded = QUICK.into_iter().chain([("HOSTLER__TASKS__CONCURRENCY", "32")]).collect::<Vec<_>>();
+    let (a, b) = home.two(&crowded).await?;
     let doors = [&a, &b];
     let asking = join_all((0..100).map(|count| insist(doors[count / 2 % 2], count)));
     let outage = async {
