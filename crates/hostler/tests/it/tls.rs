@@ -25,9 +25,15 @@ fn trusting(pem: &[u8]) -> Result<reqwest::Client> {
 
 /// A certificate for this host and its key, PEM.
 fn pair() -> Result<(String, String)> {
+    lasting(2100)
+}
+
+/// The same, which runs out with the beginning of a year.
+fn lasting(until: i32) -> Result<(String, String)> {
     let key = KeyPair::generate()?;
-    let certificate = CertificateParams::new(vec!["127.0.0.1".to_owned()])?.self_signed(&key)?;
-    Ok((certificate.pem(), key.serialize_pem()))
+    let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned()])?;
+    params.not_after = rcgen::date_time_ymd(until, 1, 1);
+    Ok((params.self_signed(&key)?.pem(), key.serialize_pem()))
 }
 
 fn address(server: &Server) -> &str {
@@ -156,6 +162,16 @@ async fn new_files_are_served_at_once_and_broken_ones_change_nothing_but_what_is
         until("peace", DEADLINE, async || Ok((finding(&server).await?["level"] == "ok").then_some(())))
             .await?;
     }
+    // One that has run out is served, as nothing is better; the doctor says so.
+    write(&lasting(2021)?)?;
+    let late = async || {
+        let found = finding(&server).await?;
+        let cause = found["cause"].as_str().unwrap_or("");
+        Ok((found["level"] == "problem" && cause == "it counts until 2021-01-01T00:00:00.000Z").then_some(()))
+    };
+    until("a finding about its end", DEADLINE, late).await?;
+    write(&second)?;
+    until("peace", DEADLINE, async || Ok((finding(&server).await?["level"] == "ok").then_some(()))).await?;
     std::fs::remove_file(&key)?;
     until("a finding", DEADLINE, async || Ok((finding(&server).await?["level"] == "problem").then_some(())))
         .await?;
