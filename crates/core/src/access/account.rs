@@ -165,6 +165,14 @@ impl Record for Member {
             ("created_at", self.created_at.0.into()),
         ]
     }
+
+    fn summary(&self) -> Option<serde_json::Value> {
+        Some(serde_json::json!({ "id": self.id, "group": self.group, "account": self.account }))
+    }
+
+    fn owner(&self) -> Option<AccountId> {
+        Some(self.account)
+    }
 }
 
 /// A public SSH key of an account, given to guests of its machines.

@@ -2,11 +2,13 @@
 //! one function that decides rights.
 
 mod account;
+pub(crate) mod acts;
 mod audit;
 mod caller;
 mod commands;
 mod credential;
 mod grant;
+mod grants;
 mod password;
 mod quota;
 mod replay;
@@ -21,3 +23,4 @@ pub use grant::{Action, Grant, Subject};
 pub use password::{hash_password, verify_password};
 pub use quota::{Amounts, Quota};
 pub use replay::Replay;
+pub(crate) use rights::{Act, Object, Standing};

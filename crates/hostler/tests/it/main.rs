@@ -18,6 +18,7 @@ mod networks;
 mod program;
 mod real;
 mod reconcile;
+mod rights;
 mod secrets;
 mod server;
 mod tasks;
