@@ -1,14 +1,16 @@
 //! The facade: everything a door may ask is a method here, spread over the domains' `commands.rs`.
 
+use crate::doctor::Notes;
 use crate::error::{Error, Result};
 use crate::events::{Change, NewEvent};
 use crate::hosts::Absences;
 use crate::ids::{HostId, StorageId};
+use crate::maintenance::Known;
 use crate::ports::{
     Alteration, Clock, Commit, Committed, DriverError, DriverErrorKind, Hypervisor, Ids, Storage, Store,
     StoreError, Switch,
 };
-use crate::query::{Cursor, Filter, Select};
+use crate::query::{Cursor, Filter, Select, Sort};
 use crate::record::{Record, Value};
 use crate::secret::SealingKey;
 use crate::time::Timestamp;
@@ -84,6 +86,8 @@ pub struct Core {
     wiring: Arc<tokio::sync::Mutex<()>>,
     sealing: Arc<SealingKey>,
     absences: Arc<Absences>,
+    notes: Arc<Notes>,
+    maintenance: Arc<Known>,
 }
 
 impl std::fmt::Debug for Core {
@@ -97,19 +101,21 @@ impl std::fmt::Debug for Core {
 pub struct ListAsk {
     /// Which records.
     pub filter: Filter,
-    /// Column to order by.
-    pub order: &'static str,
-    /// Largest first.
-    pub descending: bool,
+    /// In which order; empty means of creation.
+    pub order: Vec<Sort>,
     /// Go on after this.
     pub after: Option<Cursor>,
-    /// At most this many.
+    /// Leave out so many, the first.
+    pub offset: u64,
+    /// At most this many; a door sees to it that nobody asks for too many at once.
     pub limit: u32,
+    /// Also say how many there are on all pages.
+    pub counted: bool,
 }
 
 impl Default for ListAsk {
     fn default() -> Self {
-        Self { filter: Filter::All, order: "id", descending: false, after: None, limit: 100 }
+        Self { filter: Filter::All, order: Vec::new(), after: None, offset: 0, limit: 100, counted: false }
     }
 }
 
@@ -120,13 +126,22 @@ pub struct Page<T> {
     pub items: Vec<T>,
     /// Where the next page begins; none at the end.
     pub next: Option<Cursor>,
+    /// How many there are on all pages, if that was asked.
+    pub total: Option<u64>,
 }
 
 impl Core {
     /// Core over these parts.
     pub fn new(parts: Parts) -> Self {
         let sealing = Arc::new(SealingKey::derived(&parts.key));
-        Self { parts: Arc::new(parts), wiring: Arc::default(), sealing, absences: Arc::default() }
+        Self {
+            parts: Arc::new(parts),
+            wiring: Arc::default(),
+            sealing,
+            absences: Arc::default(),
+            notes: Arc::default(),
+            maintenance: Arc::default(),
+        }
     }
 
     /// The database.
@@ -156,6 +171,14 @@ impl Core {
     /// Hosts that have not been heard of lately.
     pub(crate) fn absences(&self) -> &Absences {
         &self.absences
+    }
+
+    pub(crate) fn notes(&self) -> &Notes {
+        &self.notes
+    }
+
+    pub(crate) fn known_maintenance(&self) -> &Known {
+        &self.maintenance
     }
 
     pub(crate) fn ids(&self) -> &Arc<dyn Ids> {
@@ -225,7 +248,7 @@ impl Core {
             let page: Vec<R> = self.select(select.clone()).await?;
             let last = page.len() < PAGE as usize;
             all.extend(page);
-            select.after = all.last().map(|record| cursor_at(record, "id"));
+            select.after = all.last().map(|record| Cursor::after(record.key()));
             if last {
                 return Ok(all);
             }
@@ -233,33 +256,25 @@ impl Core {
     }
 
     pub(crate) async fn page<R: Record>(&self, ask: ListAsk) -> Result<Page<R>> {
-        let limit = ask.limit.clamp(1, 1000);
-        let select = Select {
-            filter: ask.filter,
-            order: ask.order,
-            descending: ask.descending,
-            after: ask.after,
-            limit: limit + 1,
+        let total = match ask.counted {
+            true => Some(self.parts.store.count(R::KIND, ask.filter.clone()).await?),
+            false => None,
         };
-        let mut items: Vec<R> = self.select(select).await?;
-        let more = items.len() > limit as usize;
-        items.truncate(limit as usize);
-        let next = items.last().filter(|_| more).map(|last| cursor_at(last, ask.order));
-        Ok(Page { items, next })
+        let (filter, order, after, offset) = (ask.filter, ask.order, ask.after, ask.offset);
+        let select = Select { filter, order, after, offset, limit: ask.limit.saturating_add(1) };
+        let mut documents = match ask.limit {
+            0 => Vec::new(),
+            _ => self.parts.store.list(R::KIND, select).await?,
+        };
+        let more = documents.len() > ask.limit as usize;
+        documents.truncate(ask.limit as usize);
+        let items = documents.iter().map(R::from_document).collect::<Result<_>>()?;
+        let next = documents.pop().filter(|_| more).map(|last| {
+            let values = last.columns.into_iter().map(|(_, value)| value).collect();
+            Cursor { values, id: last.id }
+        });
+        Ok(Page { items, next, total })
     }
-}
-
-fn cursor_at<R: Record>(record: &R, order: &'static str) -> Cursor {
-    let value = match order {
-        "id" => record.key().into(),
-        "number" => record.number().into(),
-        _ => record
-            .columns()
-            .into_iter()
-            .find(|(name, _)| *name == order)
-            .map_or(Value::Null, |(_, value)| value),
-    };
-    Cursor { value, id: record.key() }
 }
 
 /// Changes being collected for one commit, with the events they cause.

@@ -64,8 +64,22 @@ ids! {
     ClusterId,
     /// Somebody who may come in.
     AccountId,
-    /// A credential of an account.
-    TokenId,
+    /// Accounts that are granted the same.
+    GroupId,
+    /// An account's place in a group.
+    MemberId,
+    /// What somebody comes in with: a token, a session, a key, a ticket.
+    CredentialId,
+    /// An account's public SSH key.
+    SshKeyId,
+    /// Actions on one object, granted to an account or a group.
+    GrantId,
+    /// Limits of an account or a group.
+    QuotaId,
+    /// A line of the audit trail.
+    DeedId,
+    /// A setting that an API changes.
+    SettingId,
     /// Durable work.
     TaskId,
 }

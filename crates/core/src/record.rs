@@ -34,8 +34,22 @@ pub enum Kind {
     Cluster,
     /// [`Account`](crate::access::Account)
     Account,
-    /// [`Token`](crate::access::Token)
-    Token,
+    /// [`Group`](crate::access::Group)
+    Group,
+    /// [`Member`](crate::access::Member): an account in a group
+    Member,
+    /// [`Credential`](crate::access::Credential)
+    Credential,
+    /// [`SshKey`](crate::access::SshKey)
+    SshKey,
+    /// [`Grant`](crate::access::Grant)
+    Grant,
+    /// [`Quota`](crate::access::Quota)
+    Quota,
+    /// [`Deed`](crate::access::Deed): a line of the audit trail
+    Deed,
+    /// [`Setting`](crate::settings::Setting)
+    Setting,
     /// [`Task`](crate::tasks::Task)
     Task,
     /// [`Replay`](crate::access::Replay): the answer to an idempotent request
@@ -44,7 +58,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in the order tables are made.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 21] = [
         Self::Machine,
         Self::Template,
         Self::Volume,
@@ -56,7 +70,14 @@ impl Kind {
         Self::Host,
         Self::Cluster,
         Self::Account,
-        Self::Token,
+        Self::Group,
+        Self::Member,
+        Self::Credential,
+        Self::SshKey,
+        Self::Grant,
+        Self::Quota,
+        Self::Deed,
+        Self::Setting,
         Self::Task,
         Self::Replay,
     ];
@@ -75,7 +96,14 @@ impl Kind {
             Self::Host => "host",
             Self::Cluster => "cluster",
             Self::Account => "account",
-            Self::Token => "token",
+            Self::Group => "group",
+            Self::Member => "member",
+            Self::Credential => "credential",
+            Self::SshKey => "ssh_key",
+            Self::Grant => "grant",
+            Self::Quota => "quota",
+            Self::Deed => "deed",
+            Self::Setting => "setting",
             Self::Task => "task",
             Self::Replay => "replay",
         }
@@ -142,7 +170,8 @@ pub struct Document {
     pub number: i64,
     /// The version; 0 before the first commit, one more with each. An update states the version it was made from.
     pub rev: i64,
-    /// Columns kept beside the body, by name. Empty in documents read from the store.
+    /// Columns kept beside the body, by name. In documents of a list: what it was ordered by, term by term. Empty in
+    /// others read from the store.
     pub columns: Vec<(&'static str, Value)>,
     /// The record as JSON, without `number` and `rev`.
     pub body: String,

@@ -4,10 +4,11 @@
 //! One origin serves every door; [`router`] is all of it:
 //!
 //! ```text
-//!   request ─► observe ─► paths ─► route ─► authenticate ─► handler ─► core
-//!              request id  one      first segment decides
-//!              panics      spelling whose 404 and 405 it is
-//!              problems    per path
+//!   request ─► observe ─► paths ─► closed ─► route ─► authenticate ─► handler ─► core
+//!              client      one      503 in    first segment decides
+//!              request id  spelling main-     whose 404 and 405 it is
+//!              panics      per path tenance
+//!              problems
 //! ```
 //!
 //! * [`native`]: `/hostler/v1/…` and `/hostler/openapi.json`;
@@ -16,6 +17,8 @@
 //!
 //! Quirk: a slash at the end of a path means nothing (`paths` says why).
 
+mod client;
+mod closed;
 mod login;
 pub mod native;
 mod observe;
@@ -25,6 +28,8 @@ mod state;
 #[cfg(test)]
 mod tests;
 
+pub use client::{Client, OverTls, TrustedProxies};
+pub use closed::Entrance;
 pub use login::LocalPeer;
 pub use state::DoorState;
 
@@ -38,8 +43,9 @@ use tower_http::compression::CompressionLayer;
 
 /// Everything that is served, for a listener of any kind.
 ///
-/// The listener inserts [`LocalPeer`] into the requests of a unix socket, and
-/// [`ConnectInfo`](axum::extract::ConnectInfo) with the peer's address into those of a TCP socket.
+/// The listener inserts [`LocalPeer`] into the requests of a unix socket,
+/// [`ConnectInfo`](axum::extract::ConnectInfo) with the peer's address into those of a TCP socket, and [`OverTls`] where
+/// that is encrypted.
 pub fn router(state: DoorState) -> Router {
     let (native, document) = native::router(&state);
     let document = native::serialized(&document);
@@ -58,7 +64,8 @@ pub fn router(state: DoorState) -> Router {
         .layer(CompressionLayer::new());
     let routed = routed.with_state(state.clone());
     // Paths are made uniform before routing, so this layer goes around the router, not onto its routes.
-    let uniform = tower::Layer::layer(&from_fn(paths::uniform), routed);
+    let heeding = tower::Layer::layer(&from_fn_with_state(state.clone(), closed::heed_maintenance), routed);
+    let uniform = tower::Layer::layer(&from_fn(paths::uniform), heeding);
     Router::new().fallback_service(uniform).layer(from_fn_with_state(state, observe::observe))
 }
 

@@ -1,17 +1,17 @@
 //! Who comes in: a token in the request, or the peer of the unix socket.
 //!
-//! A token always wins over the socket. Failures are counted per peer address; after ten within a minute further
+//! A token always wins over the socket. Failures are counted per address of the client; after ten within a minute further
 //! wrong tokens from there are answered with "too many". A right token is let in even then, so that nobody can lock
 //! others out, and the unix socket is exempt. No right ever derives from an address.
 
+use crate::client::Client;
 use crate::state::DoorState;
-use axum::extract::ConnectInfo;
 use axum::http::{Extensions, HeaderMap, header};
 use hostler_core::access::Caller;
 use hostler_core::time::Timestamp;
 use hostler_core::{Core, Error, ErrorKind};
 use std::collections::{HashMap, VecDeque};
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -100,7 +100,7 @@ pub(crate) async fn session(
     match credential.caller(state.core()).await {
         Ok(caller) => Ok(Session { caller, credential }),
         Err(error) if error.kind == ErrorKind::Unauthenticated && local.is_none() => {
-            let from = extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
+            let from = extensions.get::<Client>().and_then(|client| client.address);
             match state.failures().failed(from, state.core().clock().now()) {
                 Some(retry_after_s) => Err(Refused::TooMany { retry_after_s }),
                 None => Err(Refused::By(error)),

@@ -1,5 +1,6 @@
 //! What happens around every request: its id, its span, its count, and the last word on how it failed.
 
+use crate::client::{Client, set_transport_security};
 use crate::is_native;
 use crate::native::Refusal;
 use crate::state::DoorState;
@@ -29,20 +30,21 @@ pub(crate) async fn name_route(request: Request, next: Next) -> Response {
 }
 
 /// Gives the request an id and a span, catches panics, renders problems, sets the headers that all answers have.
-pub(crate) async fn observe(State(state): State<DoorState>, request: Request, next: Next) -> Response {
+pub(crate) async fn observe(State(state): State<DoorState>, mut request: Request, next: Next) -> Response {
+    let client = Client::of(state.proxies(), request.headers(), request.extensions());
+    request.extensions_mut().insert(client);
     let id = request_id(request.headers()).map_or_else(|| state.request_id(), str::to_owned);
     let began = Instant::now();
     let method = request.method().clone();
     let native = is_native(request.uri().path());
-    let span = tracing::info_span!("request", request.id = %id, %method, path = request.uri().path());
+    let span =
+        tracing::info_span!("request", request.id = %id, %method, path = request.uri().path(), %client);
     let answering = AssertUnwindSafe(next.run(request).instrument(span.clone())).catch_unwind();
     let answer = answering.await;
     let _in_span = span.enter();
-    let mut response = answer.unwrap_or_else(|panic| panicked(panic.as_ref(), native));
-    if let Some(refusal) = response.extensions_mut().remove::<Refusal>() {
-        response = refusal.rendered(response, &id);
-    }
-    set_headers(&mut response, native, &id);
+    let response = answer.unwrap_or_else(|panic| panicked(panic.as_ref(), native));
+    let mut response = finished(response, native, &id);
+    set_transport_security(&mut response, client);
     let route = response.extensions().get::<Route>().map_or("unmatched", |route| route.0.as_str());
     let (status, took) = (response.status(), began.elapsed());
     tracing::debug!(status = status.as_u16(), took_ms = took.as_secs_f64() * 1e3, "answered");
@@ -50,8 +52,17 @@ pub(crate) async fn observe(State(state): State<DoorState>, request: Request, ne
     response
 }
 
+/// The answer with its problem written, if it is one, and the headers that all answers have.
+pub(crate) fn finished(mut response: Response, native: bool, id: &str) -> Response {
+    if let Some(refusal) = response.extensions_mut().remove::<Refusal>() {
+        response = refusal.rendered(response, id);
+    }
+    set_headers(&mut response, native, id);
+    response
+}
+
 /// The caller's id for this request, when it is sane.
-fn request_id(headers: &HeaderMap) -> Option<&str> {
+pub(crate) fn request_id(headers: &HeaderMap) -> Option<&str> {
     let sane = |text: &&str| {
         (1..=64).contains(&text.len())
             && text.bytes().all(|c| c.is_ascii_alphanumeric() || b"-_.".contains(&c))

@@ -1,5 +1,6 @@
 //! What the doors of one process share.
 
+use crate::client::TrustedProxies;
 use crate::login::Failures;
 use crate::ops::Metrics;
 use hostler_core::time::Timestamp;
@@ -25,6 +26,7 @@ struct Shared {
     streams: TaskTracker,
     metrics: Metrics,
     failures: Failures,
+    proxies: TrustedProxies,
     templates: Mutex<HashMap<Uuid, (String, u32)>>,
     host_keys: Mutex<HashMap<Uuid, String>>,
     requests: AtomicU64,
@@ -38,6 +40,11 @@ const HOST_KEYS_KEPT: usize = 16_384;
 impl DoorState {
     /// Doors over this core, started now. When `shutdown` is cancelled, streams end and `/readyz` says no.
     pub fn new(core: Core, shutdown: CancellationToken) -> Self {
+        Self::behind(core, shutdown, TrustedProxies::default())
+    }
+
+    /// The same, behind proxies that may say on whose behalf they ask.
+    pub fn behind(core: Core, shutdown: CancellationToken, proxies: TrustedProxies) -> Self {
         let started = core.clock().now();
         let shared = Shared {
             metrics: Metrics::new(started),
@@ -46,6 +53,7 @@ impl DoorState {
             shutdown,
             streams: TaskTracker::new(),
             failures: Failures::default(),
+            proxies,
             templates: Mutex::default(),
             host_keys: Mutex::default(),
             requests: AtomicU64::new(0),
@@ -80,6 +88,10 @@ impl DoorState {
 
     pub(crate) fn failures(&self) -> &Failures {
         &self.shared.failures
+    }
+
+    pub(crate) fn proxies(&self) -> &TrustedProxies {
+        &self.shared.proxies
     }
 
     /// A name for the next request: when this process was started, and how many requests came before.

@@ -15,6 +15,7 @@ use hostler_core::ports::{
     Boot, Claim, Claimed, Hypervisor, Ids, ImageSource, MachineSpec, NetworkSpec, Progress, Storage,
     StorageItem, Store, StoreError, Switch, Uplink, VolumeSpec,
 };
+use hostler_core::query::Sort;
 use hostler_core::record::{Kind, Record};
 use hostler_core::snapshots::{Snapshot, SnapshotState};
 use hostler_core::tasks::{Runner, Task, TaskState};
@@ -213,6 +214,7 @@ impl World {
             now,
             until: now.plus(Duration::from_secs(30)),
             limit: 1,
+            begun: false,
         };
         Ok(self.store.claim(claim).await?.pop())
     }
@@ -251,7 +253,7 @@ impl World {
     /// # Errors
     /// When there is none.
     pub async fn last_task(&self) -> Result<Task> {
-        let ask = ListAsk { descending: true, limit: 1, ..ListAsk::default() };
+        let ask = ListAsk { order: vec![Sort::descending("id")], limit: 1, ..ListAsk::default() };
         self.core.task_list(&self.admin, ask).await?.items.pop().context("there is no task")
     }
 

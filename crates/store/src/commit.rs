@@ -389,13 +389,13 @@ impl Part {
 
 /// Takes the next number. First, so that with several writers it also locks the counter.
 fn count_up(draft: &mut Draft, kind: Kind) {
-    draft.push("UPDATE counter SET next = next + 1 WHERE kind = '").table(kind).push("'");
+    draft.push("UPDATE counter SET next = next + 1 WHERE kind = '").word(kind).push("'");
 }
 
 /// Lets the counter pass a number that was brought.
 fn count_past(draft: &mut Draft, kind: Kind, number: usize) {
     draft.push("UPDATE counter SET next = ").parameter(number).push(" + 1 WHERE kind = '");
-    draft.table(kind).push("' AND next <= ").parameter(number);
+    draft.word(kind).push("' AND next <= ").parameter(number);
 }
 
 /// Where a new record's number comes from.
@@ -421,7 +421,7 @@ fn write_insert(draft: &mut Draft, kind: Kind, first: usize, number: Number) -> 
     match number {
         Number::Brought => {}
         Number::Counted => {
-            draft.push(", (SELECT next - 1 FROM counter WHERE kind = '").table(kind).push("')");
+            draft.push(", (SELECT next - 1 FROM counter WHERE kind = '").word(kind).push("')");
         }
         Number::Taken => {
             draft.push(", taken.number");

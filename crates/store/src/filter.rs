@@ -1,4 +1,4 @@
-//! Core's filters and pages as SQL.
+//! Core's filters as SQL.
 //!
 //! Core's logic has two values, SQL's has three: in SQL neither `x = 1` nor its negation holds where `x` has no
 //! value. So negation is pushed down to the comparisons, and each comparison is written so that it is true or
@@ -7,36 +7,8 @@
 use crate::schema::{self, Column, Type};
 use crate::sql::{Bound, Draft};
 use hostler_core::ports::StoreError;
-use hostler_core::query::{Compare, Cursor, Filter, Select};
+use hostler_core::query::{Compare, Filter};
 use hostler_core::record::{Kind, Value};
-
-/// What a row of records is read as, everywhere.
-pub(crate) const DOCUMENT: &str = "SELECT id, number, rev, body FROM ";
-
-/// Statement for one page.
-pub(crate) fn page(kind: Kind, select: Select) -> Result<Bound, StoreError> {
-    let order = schema::column(kind, select.order)?;
-    let mut draft = Draft::new(DOCUMENT);
-    draft.table(kind).push(" WHERE ");
-    condition(&mut draft, kind, select.filter, true)?;
-    if let Some(cursor) = select.after {
-        draft.push(" AND ");
-        after(&mut draft, order, select.descending, cursor)?;
-    }
-    draft.push(" ORDER BY ");
-    if order.name != "id" {
-        // Without a value comes first, or last when descending. It is what SQLite does anyway; said for the others.
-        draft.column(order).push(match (order.nullable, select.descending) {
-            (false, false) => ", ",
-            (false, true) => " DESC, ",
-            (true, false) => " ASC NULLS FIRST, ",
-            (true, true) => " DESC NULLS LAST, ",
-        });
-    }
-    draft.push(if select.descending { "id DESC" } else { "id" });
-    draft.push(" LIMIT ").bind(Value::Int(select.limit.into()));
-    Ok(draft.finish())
-}
 
 /// Statement for how many match.
 pub(crate) fn count(kind: Kind, filter: Filter) -> Result<Bound, StoreError> {
@@ -58,37 +30,13 @@ pub(crate) fn sum(kind: Kind, name: &'static str, filter: Filter) -> Result<Boun
     Ok(draft.finish())
 }
 
-/// The records that come after the cursor. The row comparison lets an index on `(column, id)` seek there.
-fn after(draft: &mut Draft, order: Column, descending: bool, cursor: Cursor) -> Result<(), StoreError> {
-    admit(order, &cursor.value)?;
-    let id = Value::Id(cursor.id);
-    if order.name == "id" {
-        draft.push(if descending { "id < " } else { "id > " }).bind(id);
-        return Ok(());
-    }
-    match (comparable(cursor.value), descending) {
-        (Value::Null, false) => {
-            draft.push("(").column(order).push(" IS NOT NULL OR id > ").bind(id).push(")");
-        }
-        (Value::Null, true) => {
-            draft.push("(").column(order).push(" IS NULL AND id < ").bind(id).push(")");
-        }
-        (value, false) => {
-            draft.push("(").column(order).push(", id) > (").bind_all([value, id]).push(")");
-        }
-        (value, true) => {
-            draft.push("((").column(order).push(", id) < (").bind_all([value, id]).push(")");
-            if order.nullable {
-                draft.push(" OR ").column(order).push(" IS NULL");
-            }
-            draft.push(")");
-        }
-    }
-    Ok(())
-}
-
 /// The condition, or with `holds` false its negation. One term, in parentheses where it needs them.
-fn condition(draft: &mut Draft, kind: Kind, filter: Filter, holds: bool) -> Result<(), StoreError> {
+pub(crate) fn condition(
+    draft: &mut Draft,
+    kind: Kind,
+    filter: Filter,
+    holds: bool,
+) -> Result<(), StoreError> {
     match filter {
         Filter::All => {
             draft.push(truth(holds));
@@ -100,17 +48,41 @@ fn condition(draft: &mut Draft, kind: Kind, filter: Filter, holds: bool) -> Resu
         Filter::Is(name, compare, value) => {
             comparison(draft, schema::column(kind, name)?, compare, value, holds)
         }
+        Filter::Folded(name, compare, value) => {
+            folded(draft, schema::column(kind, name)?, compare, value, holds)
+        }
+        Filter::Through(name, other, inner) => {
+            through(draft, schema::column(kind, name)?, other, *inner, holds)
+        }
+        Filter::NamedBy(other, name, inner) => {
+            named_by(draft, other, schema::column(other, name)?, *inner, holds)
+        }
         Filter::In(name, values) => among(draft, schema::column(kind, name)?, values, holds),
     }
 }
 
 /// Conditions joined by AND, or by OR. By De Morgan a negated conjunction is a disjunction of negations.
-fn join(draft: &mut Draft, kind: Kind, parts: Vec<Filter>, holds: bool, and: bool) -> Result<(), StoreError> {
+fn join(
+    draft: &mut Draft,
+    kind: Kind,
+    mut parts: Vec<Filter>,
+    holds: bool,
+    and: bool,
+) -> Result<(), StoreError> {
     if parts.is_empty() {
         draft.push(truth(and));
         return Ok(());
     }
+    // Engines take a chain for a tree as deep as it is long, and refuse deep ones: many parts are joined by halves.
+    let rest = if parts.len() > CHAIN { parts.split_off(parts.len() / 2) } else { Vec::new() };
     draft.push("(");
+    if !rest.is_empty() {
+        join(draft, kind, parts, holds, and)?;
+        draft.push(if and { " AND " } else { " OR " });
+        join(draft, kind, rest, holds, and)?;
+        draft.push(")");
+        return Ok(());
+    }
     for (place, part) in parts.into_iter().enumerate() {
         if place > 0 {
             draft.push(if and { " AND " } else { " OR " });
@@ -121,6 +93,9 @@ fn join(draft: &mut Draft, kind: Kind, parts: Vec<Filter>, holds: bool, and: boo
     Ok(())
 }
 
+/// Conditions in one chain, at most.
+const CHAIN: usize = 16;
+
 fn comparison(
     draft: &mut Draft,
     column: Column,
@@ -128,6 +103,9 @@ fn comparison(
     value: Value,
     holds: bool,
 ) -> Result<(), StoreError> {
+    if compare == Compare::Like {
+        return like(draft, column, value, holds);
+    }
     admit(column, &value)?;
     let value = comparable(value);
     let (compare, holds) = match compare {
@@ -136,7 +114,7 @@ fn comparison(
     };
     let operator = match compare {
         Compare::Eq | Compare::Ne => return equality(draft, column, value, holds),
-        Compare::Contains => return contains(draft, column, value, holds),
+        Compare::Contains | Compare::Like => return contains(draft, column, value, holds),
         Compare::Lt => [" < ", " >= "],
         Compare::Gt => [" > ", " <= "],
         Compare::Le => [" <= ", " > "],
@@ -167,32 +145,138 @@ fn equality(draft: &mut Draft, column: Column, value: Value, holds: bool) -> Res
 }
 
 fn contains(draft: &mut Draft, column: Column, value: Value, holds: bool) -> Result<(), StoreError> {
-    let text = match value {
-        Value::Text(text) => text,
-        Value::Null => {
-            draft.push(truth(!holds));
-            return Ok(());
-        }
-        _ => return Err(mismatch(column, &value)),
-    };
+    let Value::Text(text) = value else { return like(draft, column, value, holds) };
     let mut pattern = String::with_capacity(text.len() + 2);
     pattern.push('%');
     for character in text.chars() {
         if matches!(character, '%' | '_' | '\\') {
             pattern.push('\\');
         }
-        pattern.push(character.to_ascii_lowercase());
+        pattern.push(character);
     }
     pattern.push('%');
-    // lower() for the engines whose LIKE heeds case.
-    let like = |draft: &mut Draft, operator: &'static str| {
-        draft.push("lower(").column(column).push(operator).bind(Value::Text(pattern)).push(" ESCAPE '\\'");
+    like(draft, column, Value::Text(pattern), holds)
+}
+
+/// A pattern against text or decimals. Engines differ in whether LIKE heeds case, and a backslash at the end is an
+/// error to some.
+fn like(draft: &mut Draft, column: Column, value: Value, holds: bool) -> Result<(), StoreError> {
+    let mut pattern = match comparable(value) {
+        Value::Text(text) => text.to_ascii_lowercase(),
+        Value::Null => {
+            draft.push(truth(!holds));
+            return Ok(());
+        }
+        other => return Err(mismatch(column, &other)),
+    };
+    if pattern.chars().rev().take_while(|c| *c == '\\').count() % 2 == 1 {
+        pattern.push('\\');
+    }
+    let before = match column.holds {
+        Type::Text => "lower(",
+        Type::Int => "(CAST(",
+        Type::Id => return Err(mismatch(column, &Value::Text(pattern))),
+    };
+    let term = |draft: &mut Draft, operator: &'static str| {
+        draft.push(before).column(column);
+        draft.push(if column.holds == Type::Int { " AS text))" } else { ")" });
+        draft.push(operator).bind(Value::Text(pattern)).push(" ESCAPE '\\'");
     };
     if holds {
-        like(draft, ") LIKE ");
+        term(draft, " LIKE ");
     } else {
-        or_nothing(draft, column, |draft| like(draft, ") NOT LIKE "));
+        or_nothing(draft, column, |draft| term(draft, " NOT LIKE "));
     }
+    Ok(())
+}
+
+/// Text compared with text, ASCII case ignored.
+fn folded(
+    draft: &mut Draft,
+    column: Column,
+    compare: Compare,
+    value: Value,
+    holds: bool,
+) -> Result<(), StoreError> {
+    let text = match comparable(value) {
+        Value::Text(text) if column.holds == Type::Text => text.to_ascii_lowercase(),
+        value @ (Value::Text(_) | Value::Int(_) | Value::Id(_)) => return Err(mismatch(column, &value)),
+        value @ Value::Null => return comparison(draft, column, compare, value, holds),
+    };
+    let (compare, holds) = match compare {
+        Compare::Ne => (Compare::Eq, !holds),
+        other => (other, holds),
+    };
+    let operator = match (compare, holds) {
+        (Compare::Eq | Compare::Ne, true) => " = ",
+        (Compare::Eq | Compare::Ne, false) => " <> ",
+        (Compare::Lt, true) | (Compare::Ge, false) => " < ",
+        (Compare::Ge, true) | (Compare::Lt, false) => " >= ",
+        (Compare::Gt, true) | (Compare::Le, false) => " > ",
+        (Compare::Le, true) | (Compare::Gt, false) => " <= ",
+        // Neither heeds case anyway.
+        (Compare::Contains | Compare::Like, _) => {
+            return comparison(draft, column, compare, Value::Text(text), holds);
+        }
+    };
+    let term = |draft: &mut Draft| {
+        draft.push("lower(").column(column).push(")").push(operator).bind(Value::Text(text));
+    };
+    if holds {
+        term(draft);
+    } else {
+        or_nothing(draft, column, term);
+    }
+    Ok(())
+}
+
+/// The record that a column names. Keys are never null, so no negation meets a third value in the inner list.
+fn through(
+    draft: &mut Draft,
+    column: Column,
+    kind: Kind,
+    inner: Filter,
+    holds: bool,
+) -> Result<(), StoreError> {
+    if column.holds != Type::Id {
+        return Err(StoreError::Failed(format!("{} names no record", column.name)));
+    }
+    let term = |draft: &mut Draft, operator: &'static str| {
+        draft.column(column).push(operator).push("(SELECT id FROM ").table(kind).push(" WHERE ");
+        let inner = condition(draft, kind, inner, true);
+        draft.push(")");
+        inner
+    };
+    if holds {
+        return term(draft, " IN ");
+    }
+    draft.push("(");
+    term(draft, " NOT IN ")?;
+    if column.nullable {
+        draft.push(" OR ").column(column).push(" IS NULL");
+    }
+    draft.push(")");
+    Ok(())
+}
+
+/// The records that a column of theirs names. Keys are never null, and names that are would make a negation unknown.
+fn named_by(
+    draft: &mut Draft,
+    kind: Kind,
+    column: Column,
+    inner: Filter,
+    holds: bool,
+) -> Result<(), StoreError> {
+    if column.holds != Type::Id {
+        return Err(StoreError::Failed(format!("{} names no record", column.name)));
+    }
+    draft.push(if holds { "id IN (SELECT " } else { "id NOT IN (SELECT " });
+    draft.column(column).push(" FROM ").table(kind).push(" WHERE ");
+    if column.nullable {
+        draft.column(column).push(" IS NOT NULL AND ");
+    }
+    condition(draft, kind, inner, true)?;
+    draft.push(")");
     Ok(())
 }
 
@@ -241,13 +325,13 @@ fn truth(holds: bool) -> &'static str {
     if holds { "1 = 1" } else { "1 = 0" }
 }
 
-fn admit(column: Column, value: &Value) -> Result<(), StoreError> {
+pub(crate) fn admit(column: Column, value: &Value) -> Result<(), StoreError> {
     if column.admits(value) { Ok(()) } else { Err(mismatch(column, value)) }
 }
 
 /// The value as it can be compared. No text that is kept has a NUL in it, and PostgreSQL takes none: the control
 /// character after it is in no name either and sorts where it would.
-fn comparable(value: Value) -> Value {
+pub(crate) fn comparable(value: Value) -> Value {
     match value {
         Value::Text(text) if text.contains('\0') => Value::Text(text.replace('\0', "\u{1}")),
         other => other,

@@ -20,6 +20,7 @@ mod commit;
 mod filter;
 mod jobs;
 mod open;
+mod page;
 mod postgres;
 mod schema;
 mod sql;

@@ -183,7 +183,58 @@ pub(crate) fn columns(kind: Kind) -> &'static [Column] {
                 ]
             }
         }
-        Kind::Token => &const { [id("account").group(0), text("hash").group(0), int("created_at")] },
+        Kind::Group => &const { [text("name").group(0), int("created_at")] },
+        Kind::Member => &const { [id("in_group").group(0), id("account").group(0), int("created_at")] },
+        Kind::Credential => {
+            &const {
+                [
+                    id("account").group(0),
+                    text("hash").group(0),
+                    int("created_at"),
+                    text("kind").group(0),
+                    text("description"),
+                    int("expires_at").nullable().group(1),
+                    int("used_at").nullable(),
+                ]
+            }
+        }
+        Kind::SshKey => {
+            &const {
+                [
+                    id("account").group(0),
+                    text("name").group(0),
+                    text("fingerprint").group(0),
+                    int("created_at"),
+                ]
+            }
+        }
+        Kind::Grant => {
+            &const {
+                [
+                    text("object_kind"),
+                    id("object").group(0),
+                    id("subject").group(0),
+                    text("subject_kind"),
+                    int("created_at"),
+                ]
+            }
+        }
+        Kind::Quota => &const { [id("subject").group(0), text("subject_kind"), int("created_at")] },
+        Kind::Deed => {
+            &const {
+                [
+                    id("account").nullable().group(0),
+                    text("login"),
+                    text("action").group(0),
+                    id("object").nullable().group(0),
+                    text("object_kind"),
+                    text("door"),
+                    text("outcome"),
+                    int("created_at").group(0),
+                ]
+            }
+        }
+        Kind::Setting => &const { [text("name").group(0), int("created_at")] },
         Kind::Task => {
             &const {
                 [

@@ -76,6 +76,15 @@ impl Draft {
 
     /// Adds the name of the table of this kind.
     pub(crate) fn table(&mut self, kind: Kind) -> &mut Self {
+        // Some words, `group` and `grant`, are words of SQL, too.
+        self.text.push('"');
+        self.text.push_str(kind.word());
+        self.text.push('"');
+        self
+    }
+
+    /// Adds the word for this kind, to stand within quotes.
+    pub(crate) fn word(&mut self, kind: Kind) -> &mut Self {
         self.text.push_str(kind.word());
         self
     }
@@ -86,11 +95,16 @@ impl Draft {
         self
     }
 
+    /// Adds a number.
+    pub(crate) fn number(&mut self, number: usize) -> &mut Self {
+        // Writing to a string cannot fail.
+        let _ = write!(self.text, "{number}");
+        self
+    }
+
     /// Adds the parameter of this number, counted from 1.
     pub(crate) fn parameter(&mut self, number: usize) -> &mut Self {
-        // Writing to a string cannot fail.
-        let _ = write!(self.text, "${number}");
-        self
+        self.push("$").number(number)
     }
 
     /// Adds the next parameter and binds this value to it.

@@ -36,6 +36,9 @@ fn choose(draft: &mut Draft, claim: &Claim) {
     draft.push("SELECT id FROM task WHERE open = 1 AND due <= ").bind(now.clone());
     draft.push(" AND (lease_until IS NULL OR lease_until <= ").bind(now).push(") AND ");
     for_hosts(draft, &claim.hosts);
+    if claim.begun {
+        draft.push(" AND state <> ").bind(Value::Text("queued".to_owned()));
+    }
     draft.push(" ORDER BY due, id LIMIT ").bind(Value::Int(claim.limit.into()));
 }
 

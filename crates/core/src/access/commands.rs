@@ -1,9 +1,9 @@
 //! Coming in: tokens, and what callers ask about them.
 
-use super::{Account, Caller, Replay, Token};
+use super::{Account, Caller, Credential, CredentialKind, Member, Replay, Via};
 use crate::core::{Core, ListAsk, Page};
 use crate::error::{Error, Result};
-use crate::ids::TokenId;
+use crate::ids::CredentialId;
 use crate::ports::StoreError;
 use crate::query::Filter;
 use sha2::{Digest, Sha256};
@@ -46,12 +46,12 @@ impl Core {
     /// Unauthenticated, whatever the reason, so that nothing is learnt from it.
     pub async fn caller_by_token(&self, secret: &str) -> Result<Caller> {
         let refused = || Error::unauthenticated("this token is not known or no longer counts");
-        let token: Token = self.find_by("hash", hash_of(secret)).await?.ok_or_else(refused)?;
-        if token.expires_at.is_some_and(|end| end <= self.now()) {
+        let token: Credential = self.find_by("hash", hash_of(secret)).await?.ok_or_else(refused)?;
+        if token.kind != CredentialKind::Token || !token.counts(None, self.now()) {
             return Err(refused());
         }
         let account: Account = self.find(token.account.0).await?.ok_or_else(refused)?;
-        account_in(account).ok_or_else(refused)
+        self.caller(account, Some(&token)).await?.ok_or_else(refused)
     }
 
     /// The first administrator, for connections over the unix socket of a peer that owns the data directory.
@@ -61,7 +61,25 @@ impl Core {
     pub async fn local_administrator(&self) -> Result<Caller> {
         let filter = Filter::eq("role", "administrator").and(Filter::eq("enabled", true));
         let first = self.select::<Account>(crate::query::Select::new(filter, 1)).await?.pop();
-        first.and_then(account_in).ok_or_else(|| Error::unauthenticated("there is no enabled administrator"))
+        let missing = || Error::unauthenticated("there is no enabled administrator");
+        self.caller(first.ok_or_else(missing)?, None).await?.ok_or_else(missing)
+    }
+
+    /// The caller behind an account that has come in with this; none when it may not come in.
+    async fn caller(&self, account: Account, credential: Option<&Credential>) -> Result<Option<Caller>> {
+        if !account.enabled {
+            return Ok(None);
+        }
+        let member: Vec<Member> = self.all(Filter::eq("account", account.id.0)).await?;
+        Ok(Some(Caller {
+            account: account.id,
+            login: account.login,
+            role: account.role,
+            groups: member.into_iter().map(|member| member.group).collect(),
+            credential: credential.map(|credential| credential.id),
+            scope: credential.and_then(|credential| credential.scope.clone()).map(Into::into),
+            via: Via { door: "native", address: None },
+        }))
     }
 
     /// The caller's own account.
@@ -78,7 +96,7 @@ impl Core {
         caller: &Caller,
         description: &str,
         lifetime: Option<Duration>,
-    ) -> Result<(Token, String)> {
+    ) -> Result<(Credential, String)> {
         if description.len() > 200 {
             return Err(Error::invalid("description", "a description has at most 200 characters"));
         }
@@ -87,14 +105,21 @@ impl Core {
         }
         let secret = format!("hst_{}", hex::encode(self.ids().secret()));
         let now = self.now();
-        let mut token = Token {
-            id: TokenId(self.ids().uuid()),
+        let mut token = Credential {
+            id: CredentialId(self.ids().uuid()),
             number: 0,
             rev: 0,
+            kind: CredentialKind::Token,
             account: caller.account,
             hash: hash_of(&secret),
+            sealed: None,
             description: description.to_owned(),
+            door: caller.via.door.to_owned(),
+            scope: None,
+            object: None,
             expires_at: lifetime.map(|time| now.plus(time)),
+            idle_s: None,
+            used_at: None,
             created_at: now,
         };
         let mut changes = self.changes();
@@ -105,7 +130,8 @@ impl Core {
     }
 
     /// The caller's tokens; an administrator sees everybody's.
-    pub async fn token_list(&self, caller: &Caller, mut ask: ListAsk) -> Result<Page<Token>> {
+    pub async fn token_list(&self, caller: &Caller, mut ask: ListAsk) -> Result<Page<Credential>> {
+        ask.filter = ask.filter.and(Filter::eq("kind", CredentialKind::Token.word()));
         if !caller.is_administrator() {
             ask.filter = ask.filter.and(Filter::eq("account", caller.account.0));
         }
@@ -116,8 +142,8 @@ impl Core {
     ///
     /// # Errors
     /// Not found, also when it is somebody else's.
-    pub async fn token_revoke(&self, caller: &Caller, id: TokenId) -> Result<()> {
-        let token: Token = self.find(id.0).await?.ok_or_else(|| Error::not_found("token", id))?;
+    pub async fn token_revoke(&self, caller: &Caller, id: CredentialId) -> Result<()> {
+        let token: Credential = self.find(id.0).await?.ok_or_else(|| Error::not_found("token", id))?;
         caller.may_use(token.account, "token", id)?;
         let mut changes = self.changes();
         changes.delete(&token);
@@ -175,8 +201,4 @@ impl Core {
             created_at: self.now(),
         }
     }
-}
-
-fn account_in(account: Account) -> Option<Caller> {
-    account.enabled.then_some(Caller { account: account.id, login: account.login, role: account.role })
 }

@@ -32,14 +32,22 @@ impl Caller {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::access::Role;
+    use crate::access::{Role, Via};
     use crate::error::ErrorKind;
     use uuid::Uuid;
 
     #[test]
     fn rights_follow_role_and_ownership() {
         let (me, other) = (AccountId(Uuid::from_u128(1)), AccountId(Uuid::from_u128(2)));
-        let caller = |role| Caller { account: me, login: "me".into(), role };
+        let caller = |role| Caller {
+            account: me,
+            login: "me".into(),
+            role,
+            groups: [].into(),
+            credential: None,
+            scope: None,
+            via: Via::ITSELF,
+        };
         let kind = |result: Result<()>| result.map_err(|error| error.kind);
         assert_eq!(kind(caller(Role::User).may_use(me, "machine", "a")), Ok(()));
         assert_eq!(kind(caller(Role::User).may_use(other, "machine", "a")), Err(ErrorKind::NotFound));

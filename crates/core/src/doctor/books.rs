@@ -83,7 +83,7 @@ async fn read<R: Record>(core: &Core, filter: Filter, findings: &mut Vec<Finding
         readable.extend(page);
         match documents.last() {
             Some(last) if documents.len() == PAGE as usize => {
-                select.after = Some(Cursor { value: last.id.into(), id: last.id });
+                select.after = Some(Cursor::after(last.id));
             }
             _ => return Ok(readable),
         }

@@ -25,6 +25,8 @@ pub use repair::{Outcome, Repair, Repaired};
 use crate::access::Caller;
 use crate::core::Core;
 use crate::error::Result;
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 
 /// How bad a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -93,7 +95,17 @@ impl Finding {
     }
 }
 
+/// What this process says of itself, by what it is about: core cannot see sockets and files of the configuration.
+#[derive(Debug, Default)]
+pub(crate) struct Notes(Mutex<BTreeMap<String, Finding>>);
+
 impl Core {
+    /// Says something of this process that the doctor shall show, in place of what was said of the same check before.
+    pub fn doctor_note(&self, finding: Finding) {
+        let mut notes = self.notes().0.lock().unwrap_or_else(PoisonError::into_inner);
+        notes.insert(finding.check.clone(), finding);
+    }
+
     /// Looks at everything: hosts, storages, the store, and every disagreement between records and reality.
     ///
     /// # Errors
@@ -101,6 +113,13 @@ impl Core {
     pub async fn doctor(&self, caller: &Caller) -> Result<Vec<Finding>> {
         caller.may_administer("ask the doctor")?;
         let mut findings = Vec::new();
+        if let Some(maintenance) = self.maintenance() {
+            let text = format!("maintenance is on since {}, by {}", maintenance.since, maintenance.by);
+            let finding = Finding::warning("maintenance", text).hint("`hostler maintenance off` ends it");
+            let reason = (!maintenance.reason.is_empty()).then(|| maintenance.reason.clone());
+            findings.push(Finding { cause: reason, ..finding });
+        }
+        findings.extend(self.notes().0.lock().unwrap_or_else(PoisonError::into_inner).values().cloned());
         self.examine_store(&mut findings).await;
         self.examine_clock(&mut findings).await?;
         let books = Books::read(self, &mut findings).await?;

@@ -2,7 +2,7 @@
 
 use super::join::Arrival;
 use super::{Cluster, Host};
-use crate::access::{Account, Role};
+use crate::access::{Account, Origin, Role};
 use crate::error::Result;
 use crate::events::{Change, NewEvent};
 use crate::ids::{AccountId, ClusterId, NetworkId};
@@ -39,6 +39,7 @@ pub(super) fn installation(
         rev: 0,
         name: "default".into(),
         key: Some(arrival.key.fingerprint.clone()),
+        maintenance: None,
         created_at: now,
     };
     let host = host(arrival, arrival.host_name.clone(), cluster.id, now);
@@ -66,9 +67,11 @@ pub(super) fn installation(
         rev: 0,
         login: "admin".into(),
         email: first.email.to_lowercase(),
+        full_name: String::new(),
         password: Some(first.password),
         role: Role::Administrator,
         enabled: true,
+        origin: Origin::Local,
         created_at: now,
     };
     let alterations = vec![

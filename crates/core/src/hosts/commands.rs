@@ -6,14 +6,13 @@ use crate::core::{Core, ListAsk, LocalHost, Page};
 use crate::error::{Error, Result};
 use crate::ids::HostId;
 use crate::ports::StoreError;
-use crate::query::{Filter, Select};
+use crate::query::{Filter, Select, Sort};
 use crate::record::Record;
 
 impl Core {
     /// The first record of a kind of which every installation has one.
     pub(crate) async fn first<R: Record>(&self) -> Result<R> {
-        let mut select = Select::new(Filter::All, 1);
-        select.order = "number";
+        let select = Select::new(Filter::All, 1).ordered(Sort::ascending("number"));
         let first = self.select::<R>(select).await?.pop();
         first.ok_or_else(|| Error::internal(format!("the installation has no {}", R::KIND.word())))
     }
@@ -37,8 +36,8 @@ impl Core {
     }
 
     /// All clusters.
-    pub async fn cluster_list(&self, _caller: &Caller) -> Result<Vec<Cluster>> {
-        self.all(Filter::All).await
+    pub async fn cluster_list(&self, _caller: &Caller, ask: ListAsk) -> Result<Page<Cluster>> {
+        self.page(ask).await
     }
 
     /// Looks at a host again and keeps what was learnt.

@@ -11,7 +11,7 @@ use super::{Cluster, Host};
 use crate::error::{Error, Result};
 use crate::ids::{HostId, StorageId};
 use crate::ports::{Alteration, Clock, Commit, Ids, Store, StoreError};
-use crate::query::{Filter, Select};
+use crate::query::{Filter, Select, Sort};
 use crate::record::{Kind, Record};
 use crate::time::Timestamp;
 use crate::volumes::StoragePlace;
@@ -124,7 +124,7 @@ pub async fn arrive(
 }
 
 async fn cluster(store: &dyn Store) -> Result<Option<Cluster>> {
-    let select = Select { order: "number", ..Select::new(Filter::All, 1) };
+    let select = Select::new(Filter::All, 1).ordered(Sort::ascending("number"));
     store.list(Kind::Cluster, select).await?.first().map(Cluster::from_document).transpose()
 }
 

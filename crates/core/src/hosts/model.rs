@@ -1,6 +1,7 @@
 //! The records of hosts and clusters.
 
 use crate::ids::{ClusterId, HostId};
+use crate::maintenance::Maintenance;
 use crate::ports::HostFacts;
 use crate::record::{Kind, Record, Value, stamped};
 use crate::time::Timestamp;
@@ -23,6 +24,9 @@ pub struct Cluster {
     /// Fingerprint of the key that all processes share, kept by the first cluster.
     #[serde(default)]
     pub key: Option<String>,
+    /// Why nobody may change anything now, kept by the first cluster.
+    #[serde(default)]
+    pub maintenance: Option<Maintenance>,
     /// When it was added.
     pub created_at: Timestamp,
 }
@@ -33,6 +37,10 @@ impl Record for Cluster {
     stamped!();
     fn columns(&self) -> Vec<(&'static str, Value)> {
         vec![("name", self.name.as_str().into()), ("created_at", self.created_at.0.into())]
+    }
+    fn summary(&self) -> Option<serde_json::Value> {
+        let maintenance = self.maintenance.is_some();
+        Some(serde_json::json!({ "id": self.id, "name": self.name, "maintenance": maintenance }))
     }
 }
 

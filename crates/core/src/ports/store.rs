@@ -89,6 +89,8 @@ pub struct Claim {
     pub until: Timestamp,
     /// At most this many tasks.
     pub limit: u32,
+    /// Only tasks that have begun: `state` is not `queued`.
+    pub begun: bool,
 }
 
 /// A task whose lease is ours.
@@ -182,7 +184,7 @@ pub trait Store: Send + Sync {
     async fn sum(&self, kind: Kind, column: &'static str, filter: Filter) -> Result<i64, StoreError>;
 
     /// Takes leases on tasks that are open (`open` = 1), due (`due` ≤ now), for one of the claimant's hosts or for
-    /// any, and not leased to somebody now. Earliest due first; each lease gets the next epoch.
+    /// any, and not leased to somebody now; with `begun` only tasks that have begun. Earliest due first; each lease gets the next epoch.
     async fn claim(&self, claim: Claim) -> Result<Vec<Claimed>, StoreError>;
 
     /// Prolongs leases (task, epoch) and answers those that were lost.

@@ -1,6 +1,6 @@
 //! The housekeeper: forgets what ended long ago, takes up what was left unfinished, lets go of what nobody holds.
 
-use crate::access::{Caller, Replay, Role, Token};
+use crate::access::{Caller, Credential, Replay, Role, Via};
 use crate::core::Core;
 use crate::error::{ErrorKind, Result};
 use crate::machines::{Life, Machine};
@@ -62,7 +62,7 @@ impl Housekeeper {
         self.forget::<Task>("created_at", Some(Filter::eq("open", false)), now.minus(settings.keep_tasks))
             .await?;
         self.forget::<Replay>("created_at", None, now.minus(settings.keep_events)).await?;
-        self.expired_tokens(now).await?;
+        self.expired_credentials(now).await?;
         while self.core.store().prune_events(now.minus(settings.keep_events), 1000).await? == 1000 {}
         self.let_go::<Machine>(|machine| machine.task, |machine| machine.let_go(Some(CUT_OFF.into())))
             .await?;
@@ -89,10 +89,10 @@ impl Housekeeper {
         Ok(())
     }
 
-    async fn expired_tokens(&self, now: Timestamp) -> Result<()> {
-        let tokens: Vec<Token> = self.core.select(Select::new(Filter::All, 10_000)).await?;
-        for token in tokens.iter().filter(|token| token.expires_at.is_some_and(|end| end <= now)) {
-            self.drop_record(token).await?;
+    async fn expired_credentials(&self, now: Timestamp) -> Result<()> {
+        let over = Filter::Is("expires_at", Compare::Le, now.0.into());
+        for credential in self.core.select::<Credential>(Select::new(over, PAGE)).await? {
+            self.drop_record(&credential).await?;
         }
         Ok(())
     }
@@ -136,7 +136,15 @@ impl Housekeeper {
     async fn unfinished_removals(&self) -> Result<()> {
         let filter = Filter::eq("life", Life::Deleting.word()).and(Filter::eq("task", Value::Null));
         for machine in self.core.select::<Machine>(Select::new(filter, PAGE)).await? {
-            let owner = Caller { account: machine.owner, login: String::new(), role: Role::User };
+            let owner = Caller {
+                account: machine.owner,
+                login: String::new(),
+                role: Role::User,
+                groups: [].into(),
+                credential: None,
+                scope: None,
+                via: Via::ITSELF,
+            };
             match self.core.machine_delete(&owner, &machine.id.to_string()).await {
                 Ok(_) => tracing::info!(machine = %machine.name, "trying again to remove it"),
                 Err(error) if matches!(error.kind, ErrorKind::Busy { .. } | ErrorKind::Conflict) => {}

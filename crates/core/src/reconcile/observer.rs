@@ -172,7 +172,7 @@ impl Observer {
             }
             match machines.last() {
                 Some(last) if machines.len() == PAGE as usize => {
-                    select.after = Some(Cursor { value: last.id.0.into(), id: last.id.0 });
+                    select.after = Some(Cursor::after(last.id.0));
                 }
                 _ => return Ok(()),
             }

@@ -11,13 +11,23 @@ use std::time::Duration;
 /// Tries of a step before the task is undone; of an undoing before it is given up.
 const TRIES: u32 = 6;
 const UNDO_TRIES: u32 = 12;
+/// Pause before a step that met a store which did not answer.
+const STORE_PAUSE: Duration = Duration::from_secs(1);
 
 /// A step that ran and is not committed yet.
 #[derive(Debug)]
 pub struct Executed {
     /// The task as it shall be.
     pub task: Task,
+    /// Whether its commit gave the lease back.
+    pub released: bool,
     changes: Changes,
+}
+
+impl Executed {
+    fn new(task: Task, changes: Changes) -> Self {
+        Self { task, released: false, changes }
+    }
 }
 
 /// Runs steps.
@@ -44,7 +54,7 @@ impl Runner {
         task.started_at.get_or_insert(now);
         if cancel && task.state != TaskState::Undoing && work.cancellable() {
             self.turn_back(&mut task, "cancelled", "it was cancelled");
-            return Ok(Executed { task, changes: self.core.changes() });
+            return Ok(Executed::new(task, self.core.changes()));
         }
         if task.state == TaskState::Undoing {
             return self.undo(task, work, progress).await;
@@ -63,7 +73,7 @@ impl Runner {
                     Outcome::Wait { until, why } => (task.due, task.message) = (until, why),
                     Outcome::Done => self.end(&mut task, TaskState::Done),
                 }
-                Ok(Executed { task, changes: step.changes })
+                Ok(Executed::new(task, step.changes))
             }
             Err(error) => Ok(self.failed(task, &error)),
         }
@@ -86,7 +96,7 @@ impl Runner {
         match undone {
             Ok(changes) => {
                 self.end(&mut task, ended);
-                Ok(Executed { task, changes })
+                Ok(Executed::new(task, changes))
             }
             Err(error)
                 if task.attempt + 1 >= UNDO_TRIES
@@ -97,7 +107,7 @@ impl Runner {
                     Ok(changes) => {
                         task.error = Some(left);
                         self.end(&mut task, TaskState::Failed);
-                        Ok(Executed { task, changes })
+                        Ok(Executed::new(task, changes))
                     }
                     Err(error) => Ok(self.again(task, &error)),
                 }
@@ -121,17 +131,24 @@ impl Runner {
             _ => "driver_failed",
         };
         self.turn_back(&mut task, code, &words(error));
-        Executed { task, changes: self.core.changes() }
+        Executed::new(task, self.core.changes())
     }
 
     fn again(&self, mut task: Task, error: &StepError) -> Executed {
-        let stale = matches!(error, StepError::Stale);
-        task.attempt += u32::from(!stale);
-        task.due = self.core.now().plus(if stale { Duration::ZERO } else { pause(task.attempt) });
-        if !stale {
+        let wait = match error {
+            StepError::Stale => Duration::ZERO,
+            // No failure of the step's: when the store is back, so are we.
+            StepError::Store(StoreError::Unavailable(_) | StoreError::Full) => STORE_PAUSE,
+            StepError::Driver(_) | StepError::Refused(_) | StepError::Store(_) => {
+                task.attempt += 1;
+                pause(task.attempt)
+            }
+        };
+        task.due = self.core.now().plus(wait);
+        if !matches!(error, StepError::Stale) {
             task.message = format!("{}; trying again", words(error));
         }
-        Executed { task, changes: self.core.changes() }
+        Executed::new(task, self.core.changes())
     }
 
     fn turn_back(&self, task: &mut Task, code: &str, why: &str) {
@@ -163,6 +180,8 @@ impl Runner {
         let release = !task.state.is_open() || task.due > self.core.now();
         changes.commit.fence = Some(Fence { task: task.id, epoch, release });
         let committed = self.core.commit(changes).await?;
+        // Decided before the commit: by its end, the time to wait may have passed.
+        executed.released = release;
         if let Some(stamp) = committed.stamps.last() {
             (task.number, task.rev) = (stamp.number, stamp.rev);
         }

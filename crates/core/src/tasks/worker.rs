@@ -20,6 +20,8 @@ use tokio_util::sync::CancellationToken;
 const LEASE: Duration = Duration::from_secs(15);
 /// Without any news the store is asked for work this often.
 const POLL: Duration = Duration::from_secs(5);
+/// In maintenance, so often for tasks that have begun and wait.
+const IN_MAINTENANCE: Duration = Duration::from_secs(1);
 /// Progress within a step is written at most this often.
 const PROGRESS_PAUSE: Duration = Duration::from_millis(300);
 
@@ -36,6 +38,16 @@ pub struct Worker {
 struct Lease {
     epoch: i64,
     lost: CancellationToken,
+}
+
+/// What became of a step's commit.
+enum Recorded {
+    /// The task as it is now and whether it shall be cancelled; its lease is still ours.
+    Held(Box<Task>, bool),
+    /// The task waits or has ended, and its lease was given back with the commit: whatever comes needs a new one.
+    Released,
+    /// A record has changed; the step must run again.
+    Stale,
 }
 
 impl std::fmt::Debug for Worker {
@@ -63,6 +75,7 @@ impl Worker {
             tracing::info!(tasks = left, "taking up tasks that were cut off");
         }
         let mut events = self.core.store().subscribe();
+        let mut maintenance = self.core.maintenance_changes();
         let mut running = JoinSet::new();
         let mut renewal = tokio::time::interval(LEASE / 3);
         while !stop.is_cancelled() {
@@ -72,6 +85,8 @@ impl Worker {
                 () = self.core.clock().sleep(wait) => {}
                 () = self.slot_free.notified() => {}
                 () = task_news(&mut events) => {}
+                // The sender lives as long as core does.
+                Ok(()) = maintenance.changed() => {}
                 _ = renewal.tick() => self.renew().await,
                 Some(ended) = running.join_next() => rethrow(ended),
             }
@@ -91,12 +106,14 @@ impl Worker {
             return POLL;
         }
         let now = self.core.now();
+        let maintenance = self.core.maintenance().is_some();
         let claim = Claim {
             worker: self.name.clone(),
             hosts: self.hosts(),
             now,
             until: now.plus(LEASE),
             limit: u32::try_from(free).unwrap_or(u32::MAX),
+            begun: maintenance,
         };
         match self.core.store().claim(claim).await {
             Ok(claimed) => {
@@ -104,7 +121,12 @@ impl Worker {
                 for claimed in claimed {
                     self.begin(running, &claimed, stop.clone());
                 }
-                if full { POLL } else { self.until_due().await }
+                // What is due may be what may not begin.
+                match (full, maintenance) {
+                    (true, _) => POLL,
+                    (false, true) => IN_MAINTENANCE,
+                    (false, false) => self.until_due().await,
+                }
             }
             Err(error) => {
                 tracing::warn!(%error, "cannot look for work");
@@ -132,7 +154,10 @@ impl Worker {
         };
         let lost = CancellationToken::new();
         let lease = Lease { epoch: claimed.epoch, lost: lost.clone() };
-        self.leases().insert(task.id, lease);
+        if let Some(former) = self.leases().insert(task.id, lease) {
+            // Our own lease ran out while the store did not answer. What ran under it writes nothing any more.
+            former.lost.cancel();
+        }
         let (worker, epoch, cancel) = (self.clone(), claimed.epoch, claimed.cancel_requested);
         running.spawn(async move {
             let id = task.id;
@@ -140,9 +165,15 @@ impl Worker {
                 () = worker.steps(task, epoch, cancel, &stop) => {}
                 () = lost.cancelled() => tracing::warn!(task.id = %id, "its lease went to another worker"),
             }
-            worker.leases().remove(&id);
+            worker.forget(id, epoch);
             worker.slot_free.notify_one();
         });
+    }
+
+    /// Forgets a lease, but not a later one on the same task.
+    fn forget(&self, id: TaskId, epoch: i64) -> Option<Lease> {
+        let mut leases = self.leases();
+        leases.get(&id).is_some_and(|lease| lease.epoch == epoch).then(|| leases.remove(&id)).flatten()
     }
 
     fn leases(&self) -> std::sync::MutexGuard<'_, HashMap<TaskId, Lease>> {
@@ -161,62 +192,70 @@ impl Worker {
                 }
             };
             fail_point("task.before_commit");
-            match self.commit(executed, epoch).await {
-                Ok(Some((next, cancel_requested))) => (task, cancel) = (next, cancel_requested),
-                Ok(None) => match self.reread(task.id).await {
-                    Some(fresh) => task = fresh,
+            let goes_on = match self.commit(executed, epoch).await {
+                Ok(Recorded::Held(next, cancel_requested)) => {
+                    (task, cancel) = (*next, cancel_requested);
+                    true
+                }
+                Ok(Recorded::Released) => false,
+                Ok(Recorded::Stale) => match self.reread(task.id).await {
+                    Some(fresh) => {
+                        task = fresh;
+                        task.state.is_open() && task.due <= self.core.now()
+                    }
                     None => return,
                 },
                 Err(error) => {
                     return tracing::warn!(task.id = %task.id, %error, "a step could not be recorded");
                 }
-            }
+            };
             fail_point("task.after_commit");
-            if !task.state.is_open() || task.due > self.core.now() || stop.is_cancelled() {
+            if !goes_on || stop.is_cancelled() {
                 return;
             }
         }
     }
 
-    /// Runs the step while its progress is written now and then.
+    /// Runs the step while its progress is written now and then. Both go on side by side: a step that stood still
+    /// while its progress is written would keep what it holds of the store, and the writing may wait for just that.
     async fn step(&self, task: &mut Task, epoch: i64, cancel: bool) -> crate::Result<Executed> {
-        let (report, mut reports) = watch::channel((0.0, String::new()));
+        let (report, reports) = watch::channel((0.0, String::new()));
         let progress = Progress::new(move |fraction, message| {
             report.send_replace((fraction, message.to_owned()));
         });
-        let runner = self.runner.clone();
+        let ended = CancellationToken::new();
         let before = task.clone();
-        let step = async move { runner.execute(&before, cancel, &progress).await };
-        tokio::pin!(step);
-        // A quick step never writes its progress: its own commit tells more.
-        let mut pause = self.core.clock().sleep(PROGRESS_PAUSE);
-        let mut pausing = true;
+        let step = async {
+            let executed = self.runner.execute(&before, cancel, &progress).await;
+            ended.cancel();
+            executed
+        };
+        let (mut executed, ()) = tokio::join!(step, self.tell(task, epoch, reports, &ended));
+        // Progress was committed meanwhile: the step's own commit builds on that version.
+        if let Ok(executed) = &mut executed {
+            executed.task.rev = task.rev;
+            executed.task.progress = executed.task.progress.max(task.progress);
+        }
+        executed
+    }
+
+    /// Writes what a step reports until it has ended. A quick step never writes: its own commit tells more.
+    async fn tell(
+        &self,
+        task: &mut Task,
+        epoch: i64,
+        mut reports: watch::Receiver<(f64, String)>,
+        ended: &CancellationToken,
+    ) {
         loop {
-            tokio::select! {
-                biased;
-                mut executed = &mut step => {
-                    // Progress was committed meanwhile: the step's own commit builds on that version.
-                    if let Ok(executed) = &mut executed {
-                        executed.task.rev = task.rev;
-                        executed.task.progress = executed.task.progress.max(task.progress);
-                    }
-                    return executed;
-                }
-                () = &mut pause, if pausing => {
-                    pausing = false;
-                    if task.state == TaskState::Queued {
-                        // Nobody shall take for queued what has been running for a while.
-                        let message = reports.borrow().1.clone();
-                        self.record_progress(task, epoch, task.progress, message).await;
-                    }
-                }
-                Ok(()) = reports.changed(), if !pausing => {
-                    let (fraction, message) = reports.borrow_and_update().clone();
-                    self.record_progress(task, epoch, fraction, message).await;
-                    pause = self.core.clock().sleep(PROGRESS_PAUSE);
-                    pausing = true;
-                }
-            }
+            let news = async {
+                self.core.clock().sleep(PROGRESS_PAUSE).await;
+                // Nobody shall take for queued what has been running for a while.
+                task.state == TaskState::Queued || reports.changed().await.is_ok()
+            };
+            let Some(true) = ended.run_until_cancelled(news).await else { return };
+            let (fraction, message) = reports.borrow_and_update().clone();
+            self.record_progress(task, epoch, fraction, message).await;
         }
     }
 
@@ -236,15 +275,18 @@ impl Worker {
         }
     }
 
-    /// The task as committed and whether it shall be cancelled, or none when the step must run again on fresh records.
-    async fn commit(&self, mut executed: Executed, epoch: i64) -> Result<Option<(Task, bool)>, StoreError> {
+    /// Commits what a step did, however long the store is away.
+    async fn commit(&self, mut executed: Executed, epoch: i64) -> Result<Recorded, StoreError> {
         loop {
             match self.runner.commit(&mut executed, epoch).await {
                 Ok(committed) => {
                     log_ended(&executed.task);
-                    return Ok(Some((executed.task, committed.cancel_requested)));
+                    if executed.released {
+                        return Ok(Recorded::Released);
+                    }
+                    return Ok(Recorded::Held(Box::new(executed.task), committed.cancel_requested));
                 }
-                Err(StoreError::Stale { .. }) => return Ok(None),
+                Err(StoreError::Stale { .. }) => return Ok(Recorded::Stale),
                 Err(error @ (StoreError::Unavailable(_) | StoreError::Full)) => {
                     tracing::warn!(task.id = %executed.task.id, %error, "waiting for the store");
                     self.core.clock().sleep(Duration::from_secs(1)).await;
@@ -264,11 +306,11 @@ impl Worker {
         if leases.is_empty() {
             return;
         }
-        match self.core.store().renew(leases, self.core.now().plus(LEASE)).await {
+        match self.core.store().renew(leases.clone(), self.core.now().plus(LEASE)).await {
             Ok(lost) => {
-                for id in lost {
-                    // A lease given back by a finished step is no longer in the map; what is there was taken from us.
-                    if let Some(lease) = self.leases().remove(&id) {
+                // A lease given back by a finished step is no longer in the map; what is there was taken from us.
+                for (id, epoch) in leases.into_iter().filter(|(id, _)| lost.contains(id)) {
+                    if let Some(lease) = self.forget(id, epoch) {
                         lease.lost.cancel();
                     }
                 }

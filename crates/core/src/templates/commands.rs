@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::ids::TemplateId;
 use crate::machines::{Life, is_api_version};
 use crate::ports::{ImageSource, StoreError};
-use crate::query::{Filter, Select};
+use crate::query::{Filter, Select, Sort};
 use crate::record::{Kind, Value};
 use crate::tasks::{Accepted, Order, Task, ordered};
 use crate::volumes::StoragePlace;
@@ -67,8 +67,8 @@ impl Core {
         let storage = self.storage_named(ask.storage.as_deref()).await?;
         self.check_source(&ask.source, &storage)?;
         check_firmware(&ask.source, ask.firmware)?;
-        let mut newest = Select::new(Filter::eq("name", ask.name.as_str()), 1);
-        (newest.order, newest.descending) = ("version", true);
+        let named = Filter::eq("name", ask.name.as_str());
+        let newest = Select::new(named, 1).ordered(Sort::descending("version"));
         let version = self.select::<Template>(newest).await?.pop().map_or(1, |newest| newest.version + 1);
         let id = TemplateId(self.ids().uuid());
         let order = Order {
@@ -158,11 +158,7 @@ impl Core {
         if let Some(version) = version {
             return Ok(self.select(Select::new(named.and(Filter::eq("version", version)), 1)).await?.pop());
         }
-        let newest = |filter| {
-            let mut select = Select::new(filter, 1);
-            (select.order, select.descending) = ("version", true);
-            select
-        };
+        let newest = |filter| Select::new(filter, 1).ordered(Sort::descending("version"));
         let ready = named.clone().and(Filter::eq("state", TemplateState::Ready.word()));
         match self.select(newest(ready)).await?.pop() {
             Some(template) => Ok(Some(template)),

@@ -357,15 +357,20 @@ impl Core {
     }
 
     /// All storages, each with how full it is when this process can tell.
-    pub async fn storage_list(&self, _caller: &Caller) -> Result<Vec<(StoragePlace, Option<StorageFacts>)>> {
-        let mut list = Vec::new();
-        for place in self.all::<StoragePlace>(Filter::All).await? {
+    pub async fn storage_list(
+        &self,
+        _caller: &Caller,
+        ask: ListAsk,
+    ) -> Result<Page<(StoragePlace, Option<StorageFacts>)>> {
+        let page = self.page::<StoragePlace>(ask).await?;
+        let mut items = Vec::with_capacity(page.items.len());
+        for place in page.items {
             let facts = match self.storage(place.id) {
                 Ok(local) => local.storage.facts().await.ok(),
                 Err(_) => None,
             };
-            list.push((place, facts));
+            items.push((place, facts));
         }
-        Ok(list)
+        Ok(Page { items, next: page.next, total: page.total })
     }
 }

@@ -1,12 +1,13 @@
 //! The caller's account and tokens.
 
+use super::fields;
 use super::types::{Account, Page, PageAsk, Token, TokenCreate, TokenCreated, TokensAsk};
-use super::wire::{Answer, By, Column, ListQuery, ListSpec, Parameters, Pick, Posted, created};
+use super::wire::{Answer, By, ListQuery, ListSpec, Parameters, Pick, Posted, created};
 use crate::state::DoorState;
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use hostler_core::ids::TokenId;
+use hostler_core::ids::CredentialId;
 use std::time::Duration;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -24,10 +25,7 @@ async fn account_show(State(state): State<DoorState>, By(caller): By) -> Answer<
     Ok(Json(state.core().account_own(&caller).await?.into()))
 }
 
-const TOKENS: ListSpec = ListSpec {
-    orders: &[Column::Id("id"), Column::Int("number"), Column::Int("created_at")],
-    picks: &[("account", Pick::Key)],
-};
+const TOKENS: ListSpec = ListSpec { fields: fields::TOKENS, picks: &[("account", Pick::Key)] };
 
 /// List tokens
 ///
@@ -70,7 +68,7 @@ async fn token_revoke(
     Path(token): Path<String>,
 ) -> Answer<StatusCode> {
     let missing = |_| hostler_core::Error::not_found("token", &token);
-    let id: TokenId = token.parse().map_err(missing)?;
+    let id: CredentialId = token.parse().map_err(missing)?;
     state.core().token_revoke(&caller, id).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -1,9 +1,10 @@
 //! Media: ISO images that can be inserted into machines.
 
 use super::disks::in_source;
+use super::fields;
 use super::render;
 use super::types::{Accepted, MediaAsk, Medium, MediumCreate, Page, PageAsk};
-use super::wire::{Answer, By, Column, ListQuery, ListSpec, Parameters, Pick, Posted, accepted};
+use super::wire::{Answer, By, ListQuery, ListSpec, Parameters, Pick, Posted, accepted};
 use crate::state::DoorState;
 use axum::Json;
 use axum::extract::{Path, State};
@@ -19,7 +20,7 @@ pub(super) fn routes() -> OpenApiRouter<DoorState> {
 }
 
 const MEDIA: ListSpec = ListSpec {
-    orders: &[Column::Id("id"), Column::Int("number"), Column::Text("name"), Column::Int("created_at")],
+    fields: fields::MEDIA,
     picks: &[("name", Pick::Contains), ("state", Pick::Words(&["creating", "ready", "deleting", "failed"]))],
 };
 

@@ -13,7 +13,9 @@ mod access;
 mod disks;
 mod document;
 mod events;
+mod fields;
 mod machines;
+mod maintenance;
 mod media;
 mod places;
 mod render;
@@ -63,6 +65,7 @@ fn routes() -> OpenApiRouter<DoorState> {
         .merge(places::routes())
         .merge(tasks::routes())
         .merge(access::routes())
+        .merge(maintenance::routes())
         .merge(system::routes());
     document::begin()
         .merge(quick.layer(from_fn(in_time)))

@@ -1,10 +1,11 @@
 //! Networks and their addresses, hosts, clusters.
 
+use super::fields;
 use super::render;
 use super::types::{
     Address, AddressReserve, AddressesAsk, Cluster, Host, NamedAsk, Network, NetworkCreate, Page, PageAsk,
 };
-use super::wire::{Answer, By, Column, ListQuery, ListSpec, Parameters, Pick, Posted, created};
+use super::wire::{Answer, By, ListQuery, ListSpec, Parameters, Pick, Posted, created};
 use crate::state::DoorState;
 use axum::Json;
 use axum::extract::{Path, State};
@@ -26,10 +27,7 @@ pub(super) fn routes() -> OpenApiRouter<DoorState> {
         .routes(routes!(cluster_list))
 }
 
-const NAMED: ListSpec = ListSpec {
-    orders: &[Column::Id("id"), Column::Int("number"), Column::Text("name"), Column::Int("created_at")],
-    picks: &[("name", Pick::Contains)],
-};
+const NAMED: ListSpec = ListSpec { fields: fields::NETWORKS, picks: &[("name", Pick::Contains)] };
 
 /// List networks
 #[utoipa::path(get, path = "/networks", tag = "networks", params(PageAsk, NamedAsk), responses((status = 200, body = Page<Network>)))]
@@ -99,10 +97,7 @@ async fn network_delete(
     Ok(StatusCode::NO_CONTENT)
 }
 
-const ADDRESSES: ListSpec = ListSpec {
-    orders: &[Column::Id("id"), Column::Int("number"), Column::Int("created_at")],
-    picks: &[("machine", Pick::Key)],
-};
+const ADDRESSES: ListSpec = ListSpec { fields: fields::ADDRESSES, picks: &[("machine", Pick::Key)] };
 
 /// List a network's addresses that are taken
 ///
@@ -191,11 +186,16 @@ async fn host_show(
     Ok(Json(render::host(state.core(), state.core().host_get(&caller, &host).await?)))
 }
 
+const CLUSTERS: ListSpec = ListSpec { fields: fields::CLUSTERS, picks: &[("name", Pick::Contains)] };
+
 /// List clusters
-///
-/// All on one page: there are few.
-#[utoipa::path(get, path = "/clusters", tag = "hosts", responses((status = 200, body = Page<Cluster>)))]
-async fn cluster_list(State(state): State<DoorState>, By(caller): By) -> Answer<Json<Page<Cluster>>> {
-    let clusters = state.core().cluster_list(&caller).await?;
-    Ok(Json(Page { items: clusters.into_iter().map(Cluster::from).collect(), next: None }))
+#[utoipa::path(get, path = "/clusters", tag = "hosts", params(PageAsk, NamedAsk), responses((status = 200, body = Page<Cluster>)))]
+async fn cluster_list(
+    State(state): State<DoorState>,
+    By(caller): By,
+    parameters: Parameters,
+) -> Answer<Json<Page<Cluster>>> {
+    let query = ListQuery::read(&parameters.0, &CLUSTERS)?;
+    let page = state.core().cluster_list(&caller, query.ask()).await?;
+    Ok(Json(query.page(page, Cluster::from)))
 }

@@ -357,8 +357,8 @@ impl From<access::Account> for Account {
     }
 }
 
-impl From<access::Token> for Token {
-    fn from(token: access::Token) -> Self {
+impl From<access::Credential> for Token {
+    fn from(token: access::Credential) -> Self {
         Self {
             id: token.id.0,
             number: token.number,

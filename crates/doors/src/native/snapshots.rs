@@ -1,9 +1,8 @@
 //! Snapshots of machines.
 
+use super::fields;
 use super::types::{Accepted, Page, PageAsk, Snapshot, SnapshotCreate, SnapshotRevert, SnapshotsAsk};
-use super::wire::{
-    Answer, By, Column, ListQuery, ListSpec, OptionallyPosted, Parameters, Pick, Posted, accepted,
-};
+use super::wire::{Answer, By, ListQuery, ListSpec, OptionallyPosted, Parameters, Pick, Posted, accepted};
 use crate::state::DoorState;
 use axum::Json;
 use axum::extract::{Path, State};
@@ -23,7 +22,7 @@ pub(super) fn routes() -> OpenApiRouter<DoorState> {
 }
 
 const SNAPSHOTS: ListSpec = ListSpec {
-    orders: &[Column::Id("id"), Column::Int("number"), Column::Text("name"), Column::Int("created_at")],
+    fields: fields::SNAPSHOTS,
     picks: &[
         ("name", Pick::Contains),
         ("state", Pick::Words(&["creating", "present", "deleting"])),

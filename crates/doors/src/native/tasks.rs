@@ -1,7 +1,8 @@
 //! Tasks: look, wait, cancel.
 
+use super::fields;
 use super::types::{Page, PageAsk, Task, TasksAsk};
-use super::wire::{Answer, By, Column, ListQuery, ListSpec, Parameters, Pick};
+use super::wire::{Answer, By, ListQuery, ListSpec, Parameters, Pick};
 use crate::state::DoorState;
 use axum::Json;
 use axum::extract::{Path, State};
@@ -35,14 +36,7 @@ pub(super) fn slow_routes() -> OpenApiRouter<DoorState> {
 }
 
 const LIST: ListSpec = ListSpec {
-    orders: &[
-        Column::Id("id"),
-        Column::Int("number"),
-        Column::Text("kind"),
-        Column::Text("state"),
-        Column::Int("due"),
-        Column::Int("created_at"),
-    ],
+    fields: fields::TASKS,
     picks: &[
         ("kind", Pick::Text),
         ("state", Pick::Words(&["queued", "running", "undoing", "done", "failed", "cancelled"])),

@@ -36,7 +36,10 @@ pub use media::{MediaAsk, Medium, MediumCreate};
 pub use networks::{Inbound, InboundRule, Network, NetworkCreate, Source, Subnet, Uplink};
 pub use places::{Accelerator, Address, AddressReserve, Cluster, Host, HostFacts, Range};
 pub use snapshots::{Snapshot, SnapshotCreate, SnapshotRevert, SnapshotVolume};
-pub use tasks::{Doctor, Event, Finding, Info, RepairAsk, RepairDone, RepairOutcome, Repairs, Task};
+pub use tasks::{
+    Doctor, Event, Finding, Info, Maintenance, MaintenanceSet, RepairAsk, RepairDone, RepairOutcome, Repairs,
+    Task,
+};
 pub use words::{
     Firmware, ImageFormat, Level, Life, MediumState, NetworkKind, Observed, Power, Protocol, Role,
     SnapshotState, SourceFormat, TaskState, TemplateState, VolumeState,
@@ -81,6 +84,9 @@ pub struct Problem {
     /// The offending part of the request, as a JSON pointer without the leading slash, or a parameter's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub field: Option<String>,
+    /// With a filter or an order that makes no sense: how many characters of it come before the place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub position: Option<usize>,
     /// What to try next, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,

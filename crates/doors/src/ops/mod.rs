@@ -27,6 +27,9 @@ async fn readyz(State(state): State<DoorState>) -> Response {
     if state.shutdown().is_cancelled() {
         reasons.push("the server is shutting down");
     }
+    if state.core().maintenance().is_some() {
+        reasons.push("maintenance is on");
+    }
     match tokio::time::timeout(PATIENCE, state.core().store().event_bounds()).await {
         Ok(Ok(_)) => {}
         Ok(Err(error)) => {

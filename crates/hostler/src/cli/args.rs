@@ -2,8 +2,8 @@
 
 use super::machine::{MachineCommand, Ssh};
 use super::objects::{
-    AddressCommand, HostCommand, MediumCommand, NetworkCommand, SnapshotCommand, StorageCommand, TaskCommand,
-    TemplateCommand, TokenCommand, VolumeCommand,
+    AddressCommand, HostCommand, MaintenanceCommand, MediumCommand, NetworkCommand, SnapshotCommand,
+    StorageCommand, TaskCommand, TemplateCommand, TokenCommand, VolumeCommand,
 };
 use super::settings::ConfigCommand;
 use super::show::units;
@@ -52,6 +52,12 @@ pub(crate) struct Global {
     /// File with the token for --url; wins over --token
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
+    /// File with the certificates (PEM) that vouch for the server at --url, in place of this computer's
+    #[arg(long, global = true, value_name = "FILE", env = "HOSTLER_CA", hide_env_values = true)]
+    pub(crate) ca: Option<PathBuf>,
+    /// SHA-256 fingerprint of the certificate of the server at --url, which no one else need vouch for
+    #[arg(long, global = true, value_name = "HEX", env = "HOSTLER_FINGERPRINT", hide_env_values = true)]
+    pub(crate) fingerprint: Option<String>,
     /// How results are shown
     #[arg(long, short, global = true, value_enum, default_value_t, value_name = "FORMAT")]
     pub(crate) output: Format,
@@ -92,6 +98,31 @@ impl Wait {
     /// Whether to wait.
     pub(crate) fn wanted(self) -> bool {
         !self.no_wait
+    }
+}
+
+/// Which of a list, and in which order.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct Listing {
+    /// Only those that this holds for, e.g. "name CP 'web-%' AND NOT host.name EQ main"
+    #[arg(long = "where", value_name = "FILTER")]
+    filter: Option<String>,
+    /// By these fields, e.g. "host.name desc, name"
+    #[arg(long, value_name = "FIELDS")]
+    order_by: Option<String>,
+}
+
+impl Listing {
+    /// The API's parameters for it.
+    pub(crate) fn query(self) -> Vec<(&'static str, String)> {
+        let given = [("where", self.filter), ("order_by", self.order_by)];
+        given.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+    }
+
+    /// The same, in the order of this column unless another is asked for.
+    pub(crate) fn query_or(self, order: &str) -> Vec<(&'static str, String)> {
+        let order = self.order_by.is_none().then(|| ("order", order.to_owned()));
+        self.query().into_iter().chain(order).collect()
     }
 }
 
@@ -169,6 +200,9 @@ pub(super) enum Command {
     /// Tokens for the HTTP API
     #[command(subcommand)]
     Token(TokenCommand),
+    /// Let nobody change anything for a while
+    #[command(subcommand)]
+    Maintenance(MaintenanceCommand),
     /// Say who the server takes you for
     Whoami,
     /// Show what happens, as it happens

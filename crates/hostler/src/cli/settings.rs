@@ -4,7 +4,7 @@ use super::args::{Cli, Format, Global};
 use crate::config::{self, Config, Variables};
 use crate::failure::{Exit, Failure};
 use crate::output;
-use crate::serve::DriverFactory;
+use crate::serve::{self, DriverFactory};
 use clap::{CommandFactory, Subcommand};
 use serde::Serialize;
 use std::path::PathBuf;
@@ -36,6 +36,7 @@ pub(super) fn config(
             let (config, data_dir) = config::load(&global.overrides(None), &Variables::of_process())?;
             drivers.check(&config)?;
             let database = config.database()?;
+            serve::check_tls(&config.tls)?;
             match global.output {
                 Format::Json => output::json(&Checked { data_dir, config }),
                 Format::Table => {

@@ -13,6 +13,19 @@ listen = "127.0.0.1:8889"
 # Left out, it is /var/lib/hostler for root, else $XDG_DATA_HOME/hostler or ~/.local/share/hostler.
 # data_dir = "/var/lib/hostler"
 
+# Proxies in front of hostler, e.g. ["10.0.0.0/8"]: their X-Forwarded-For and X-Forwarded-Proto are believed, and nobody
+# else's. Each must set both itself. It decides whose failed logins are counted together, and what the log says.
+trusted_proxies = []
+
+[tls]
+# Certificate (with its chain) and key, PEM; read anew when they change. Left out, the address above speaks plain HTTP.
+# certificate = "/etc/hostler/certificate.pem"
+# key = "/etc/hostler/key.pem"
+# Or a certificate of our own, made at the first start below the data directory. `hostler doctor` shows its fingerprint.
+self_signed = false
+# Host names and addresses in it. Empty: this computer's name, localhost, 127.0.0.1, ::1 and the address above.
+names = []
+
 [server]
 # Work that has not finished so long after SIGTERM is cut off and goes on at the next start. At most 9.
 shutdown_s = 8

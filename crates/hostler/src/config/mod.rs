@@ -14,7 +14,9 @@ mod source;
 pub use error::ConfigError;
 pub use example::EXAMPLE;
 pub use listen::Listen;
-pub use model::{Config, Isolation, Keep, Log, LogFormat, Qemu, Secret, Server, Store, Tasks, address_in};
+pub use model::{
+    Config, Isolation, Keep, Log, LogFormat, Qemu, Secret, Server, Store, Tasks, Tls, address_in,
+};
 pub use source::{Overrides, Variables, load};
 
 /// A file's text, read and checked: the way in for the fuzzer under `fuzz/`, and for nobody else.

@@ -2,6 +2,7 @@
 
 use super::{ConfigError, Listen};
 use hostler_core::core::Settings;
+use hostler_doors::TrustedProxies;
 use hostler_drivers::fetch::FetchRules;
 use hostler_drivers::qemu::UidRange;
 use hostler_store::{Address, OpenError};
@@ -16,8 +17,12 @@ use std::time::Duration;
 pub struct Config {
     /// Where the HTTP doors listen.
     pub listen: Listen,
+    /// Prefixes of proxies that may say on whose behalf they ask.
+    pub trusted_proxies: Vec<String>,
     /// Where everything is kept; none means the usual place of the user.
     pub data_dir: Option<PathBuf>,
+    /// Whether the TCP listener speaks TLS.
+    pub tls: Tls,
     /// The process.
     pub server: Server,
     /// What is logged.
@@ -36,6 +41,39 @@ pub struct Config {
     pub keep: Keep,
     /// Read by `hostler-sim` only, which knows what may stand here.
     pub sim: toml::Table,
+}
+
+/// TLS of the TCP listener. With neither files nor `self_signed` it speaks plain HTTP.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Tls {
+    /// The certificate and those that vouch for it, PEM.
+    pub certificate: Option<PathBuf>,
+    /// Its key, PEM.
+    pub key: Option<PathBuf>,
+    /// Serve a certificate made at the first start.
+    pub self_signed: bool,
+    /// Host names and addresses in that certificate; none means the usual ones of this host.
+    pub names: Vec<String>,
+}
+
+impl Tls {
+    /// What single values cannot say.
+    fn check(&self) -> Result<(), (&'static str, String)> {
+        if self.certificate.is_some() != self.key.is_some() {
+            return Err(("tls.certificate", "and tls.key belong together".to_owned()));
+        }
+        if self.self_signed && self.certificate.is_some() {
+            return Err(("tls.self_signed", "and tls.certificate cannot both be set".to_owned()));
+        }
+        let odd = |name: &&String| {
+            name.is_empty() || name.contains(|c: char| c.is_whitespace() || !c.is_ascii() || c == '/')
+        };
+        if let Some(name) = self.names.iter().find(odd) {
+            return Err(("tls.names", format!("`{name}` is no host name or address")));
+        }
+        Ok(())
+    }
 }
 
 /// The process.
@@ -265,6 +303,10 @@ impl Config {
         if self.data_dir.as_ref().is_some_and(|path| path.as_os_str().is_empty()) {
             return refuse("data_dir", "must not be empty");
         }
+        if let Err(why) = self.proxies() {
+            return Err(("trusted_proxies", why));
+        }
+        self.tls.check()?;
         if self.server.shutdown_s > 9 {
             return refuse("server.shutdown_s", "must be at most 9: the process ends within 10 s");
         }
@@ -327,6 +369,14 @@ impl Config {
             return refuse("qemu.accelerator", "must be `auto`, `kvm` or `tcg`");
         }
         Ok(())
+    }
+
+    /// Proxies that may say on whose behalf they ask.
+    ///
+    /// # Errors
+    /// Which of them is no prefix.
+    pub fn proxies(&self) -> Result<TrustedProxies, String> {
+        TrustedProxies::parse(&self.trusted_proxies)
     }
 
     /// The address of the database; none for the one in the data directory.

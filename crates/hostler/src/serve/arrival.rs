@@ -6,7 +6,6 @@ use crate::config::Variables;
 use crate::failure::{Exit, Failure};
 use hostler_core::hosts::{self, Arrival, Installation, Key};
 use hostler_core::ports::{Clock, Ids, Store};
-use std::net::SocketAddr;
 use std::path::Path;
 use uuid::Uuid;
 
@@ -28,7 +27,7 @@ pub(super) async fn arrive(
     ids: &dyn Ids,
     data_dir: &DataDir,
     variables: &Variables,
-    address: SocketAddr,
+    door: &str,
 ) -> Result<Arrived, Failure> {
     let unreadable = |error| Failure::because("cannot read the installation", &error);
     let installed = hosts::is_installed(store).await.map_err(unreadable)?;
@@ -48,7 +47,7 @@ pub(super) async fn arrive(
         host_name: first::host_name(),
         same_place: own.same_place || !shared,
         key: Key { fingerprint: hosts::fingerprint(&key), replaced },
-        door: Some(format!("http://{address}")),
+        door: Some(door.to_owned()),
     };
     let mut asked = false;
     let mut refused = None;

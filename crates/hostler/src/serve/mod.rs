@@ -16,10 +16,12 @@ mod host_file;
 mod listen;
 mod log;
 mod system;
+mod tls;
 
 pub(crate) use data_dir::{DataDir, write_private};
 pub use drivers::{DriverFactory, RealDrivers};
 pub use system::{SystemClock, SystemIds};
+pub(crate) use tls::{check_tls, fingerprint};
 
 use crate::config::{Config, Variables};
 use crate::failure::Failure;
@@ -32,12 +34,13 @@ use axum::serve::ListenerExt;
 use hostler_core::Core;
 use hostler_core::core::{LocalHost, Parts};
 use hostler_core::ports::{Clock, Ids, Store};
-use hostler_doors::{DoorState, router};
+use hostler_doors::{DoorState, Entrance, OverTls, router};
 use listen::{LocalListener, Peer};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
+use tls::{Keeper, Tls, TlsListener, TlsPeer};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
@@ -45,6 +48,8 @@ use tokio_util::sync::CancellationToken;
 
 /// Connections that are still open after the work is done may finish for so long.
 const LAST_ANSWERS: Duration = Duration::from_millis(500);
+/// The database may take so long to write what is queued and say goodbye.
+const LAST_WRITES: Duration = Duration::from_secs(1);
 /// Blocking calls that do not end are left alone after so long.
 const LAST_CALLS: Duration = Duration::from_millis(300);
 
@@ -80,32 +85,43 @@ async fn run(
 ) -> Result<(), Failure> {
     let mut signals = Signals::new()?;
     // What an administrator gets wrong most often comes first: then nothing has been made yet. Who connects already
-    // is answered as soon as the doors open.
+    // is asked to come again; the unix socket answers as soon as the doors open.
     let at_server = config.database()?;
     let shared = at_server.is_some();
     let (tcp, address) = listen::tcp(&config.listen).await?;
     let unix = LocalListener::bind(data_dir.path())?;
+    let tls = Tls::prepare(&config.tls, data_dir.path(), address, &first::host_name())?;
+    let (stop, mut doors, entrance) = (CancellationToken::new(), JoinSet::new(), Entrance::default());
+    match &tls {
+        Some(tls) => doors.spawn(serve_tls(TlsListener::new(tcp, tls), entrance.router(), stop.clone())),
+        None => doors.spawn(serve_tcp(tcp, entrance.router(), stop.clone())),
+    };
+    let door = format!("{}://{address}", if tls.is_some() { "https" } else { "http" });
     let database = hostler_store::open(at_server, &data_dir.database())
         .await
         .map_err(|error| Failure::because("cannot open the database", &error))?;
     let store = database.store();
     let (clock, ids): (Arc<dyn Clock>, Arc<dyn Ids>) = (Arc::new(SystemClock), Arc::new(SystemIds));
     let arrived =
-        arrival::arrive(store.as_ref(), shared, clock.as_ref(), ids.as_ref(), data_dir, variables, address);
+        arrival::arrive(store.as_ref(), shared, clock.as_ref(), ids.as_ref(), data_dir, variables, &door);
     let Arrived { installation, process, key } = arrived.await?;
     let local = drivers.make(config, installation, data_dir.path())?;
     let core = core(config, store, clock, ids, local, key);
-
-    let stop = CancellationToken::new();
+    let known = core.maintenance_refresh().await;
+    known.map_err(|error| Failure::because("cannot read the installation", &error))?;
     let mut running = JoinSet::new();
-    let router = router(DoorState::new(core.clone(), stop.clone()));
-    running.spawn(background::run(core, installation.host, process, stop.clone()));
-    let mut doors = JoinSet::new();
-    doors.spawn(serve_tcp(tcp, router.clone(), stop.clone()));
+    let proxies = config.proxies().map_err(Failure::new)?;
+    let router = router(DoorState::behind(core.clone(), stop.clone(), proxies));
+    running.spawn(background::run(core.clone(), installation.host, process, stop.clone()));
+    if let Some(tls) = tls {
+        tracing::info!(fingerprint = tls.fingerprint(), "serving TLS");
+        running.spawn(Keeper::new(tls, core).run(stop.clone()));
+    }
+    entrance.open(router.clone());
     doors.spawn(serve_unix(unix, router, stop.clone()));
 
     tracing::info!(%address, data_dir = %data_dir.path().display(), fresh = installation.fresh, "{} is ready", drivers.program());
-    output::line(format_args!("hostler is ready on http://{address}"));
+    output::line(format_args!("hostler is ready on {door}"));
     tell_systemd(sd_notify::NotifyState::Ready);
     let outcome = tokio::select! {
         name = signals.stop() => { tracing::info!(signal = name, "stopping"); Ok(()) }
@@ -121,7 +137,11 @@ async fn run(
             std::process::exit(1);
         }
     };
-    database.close().await;
+    if tokio::time::timeout(LAST_WRITES, database.close()).await.is_err() {
+        tracing::warn!(
+            "the database does not answer; what was not written yet is done again at the next start"
+        );
+    }
     outcome
 }
 
@@ -143,6 +163,19 @@ async fn serve_tcp(listener: TcpListener, router: Router, stop: CancellationToke
         let _ = stream.set_nodelay(true);
     });
     let service = router.into_make_service_with_connect_info::<SocketAddr>();
+    axum::serve(listener, service).with_graceful_shutdown(stop.cancelled_owned()).await
+}
+
+async fn serve_tls(listener: TlsListener, router: Router, stop: CancellationToken) -> std::io::Result<()> {
+    let router = router.layer(map_request(async |mut request: Request| {
+        let extensions = request.extensions_mut();
+        if let Some(ConnectInfo(TlsPeer(peer))) = extensions.remove::<ConnectInfo<TlsPeer>>() {
+            extensions.insert(ConnectInfo(peer));
+            extensions.insert(OverTls);
+        }
+        request
+    }));
+    let service = router.into_make_service_with_connect_info::<TlsPeer>();
     axum::serve(listener, service).with_graceful_shutdown(stop.cancelled_owned()).await
 }
 

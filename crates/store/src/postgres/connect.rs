@@ -70,7 +70,7 @@ impl Server {
     pub(super) async fn connect_to_write(&self) -> Result<PgConnection, Error> {
         let mut connection = self.connect().await?;
         // The letters of `hostler`, and 3: held by all who serve, or by one who wants it for himself.
-        run::command(&mut connection, "SELECT pg_advisory_lock_shared(1752134516, 3)").await?;
+        patiently(run::command(&mut connection, "SELECT pg_advisory_lock_shared(1752134516, 3)")).await?;
         Ok(connection)
     }
 
@@ -83,6 +83,17 @@ impl Server {
             Ok(connected) => connected,
             Err(_) => Err(failed(std::io::ErrorKind::TimedOut, "it does not answer")),
         }
+    }
+}
+
+/// One call on a connection, which must not be used any more when it took too long: it is in the middle of an answer.
+///
+/// # Errors
+/// The call's; Io, when its time is over.
+pub(super) async fn patiently<T>(call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    match tokio::time::timeout(PATIENCE, call).await {
+        Ok(ended) => ended,
+        Err(_) => Err(failed(std::io::ErrorKind::TimedOut, "it does not answer")),
     }
 }
 

@@ -32,7 +32,7 @@ pub(super) async fn facts(readers: &Readers, thorough: bool) -> Result<StoreFact
         for kind in Kind::ALL {
             let mut draft =
                 Draft::new("SELECT COALESCE(MAX(number), 0) - (SELECT next FROM counter WHERE kind = '");
-            draft.table(kind).push("') FROM ").table(kind);
+            draft.word(kind).push("') FROM ").table(kind);
             if readers.number(draft.finish()).await? >= 0 {
                 damage.push(format!("the counter of {} would allot a number again", kind.word()));
             }

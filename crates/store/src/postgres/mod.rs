@@ -24,11 +24,11 @@ pub(crate) use errors::store_error;
 pub(crate) use open::open_state;
 
 use crate::commit::Plan;
-use crate::filter;
 use crate::jobs::Job;
 use crate::open::OpenError;
 use crate::sql::Engine;
 use crate::statements;
+use crate::{filter, page};
 use hostler_core::events::Event;
 use hostler_core::ids::{HostId, TaskId};
 use hostler_core::ports::{Claim, Claimed, Commit, Committed, Store, StoreError, StoreFacts};
@@ -128,7 +128,8 @@ impl Store for PostgresStore {
     }
 
     async fn list(&self, kind: Kind, select: Select) -> Result<Vec<Document>, StoreError> {
-        self.readers.documents(kind, filter::page(kind, select)?).await
+        let (statement, ordered) = page::page(kind, select)?;
+        self.readers.page(kind, statement, &ordered).await
     }
 
     async fn count(&self, kind: Kind, filter: Filter) -> Result<u64, StoreError> {

@@ -15,9 +15,13 @@ use std::str::FromStr;
 use std::sync::Arc;
 use tokio::sync::{Mutex, broadcast, mpsc, watch};
 
-/// Connections that read, at most. A server has a hundred in all unless told otherwise; with the one that writes and
-/// the one that listens, ten processes fit.
-const READERS: u32 = 8;
+/// Connections that read, at most. A server has a hundred in all unless told otherwise, three of them kept for its
+/// administrator; with the one that writes, the one that listens and the one that reads what is told, nine processes
+/// fit.
+const READERS: u32 = 7;
+/// Connections that read what is told. Never those of the readers: the writer waits until its events are told, and
+/// who reads may just be waiting for the writer.
+const TELLERS: u32 = 1;
 /// Requests that may wait for the writer before their callers have to wait to ask.
 const QUEUE: usize = 1024;
 /// Events a slow subscriber may be behind.
@@ -27,9 +31,10 @@ const LEAST: i64 = 13;
 
 /// The migrations this program knows: number and text, in order, never changed once released. Numbers are those of
 /// SQLite's, so that a schema means the same on both.
-const MIGRATIONS: [(i64, &str); 2] = [
+const MIGRATIONS: [(i64, &str); 3] = [
     (1, include_str!("../../migrations/postgres/0001_records.sql")),
     (2, include_str!("../../migrations/postgres/0002_media_and_snapshots.sql")),
+    (3, include_str!("../../migrations/postgres/0003_identity.sql")),
 ];
 
 /// Begins, and takes the right to migrate, which is another than that to write: a process of an older version that
@@ -94,8 +99,8 @@ pub(super) async fn open(server: Server) -> Result<PostgresStore, OpenError> {
     let (jobs, queue) = mpsc::channel(QUEUE);
     let (events, _) = broadcast::channel(EVENTS);
     let (closing, closed) = watch::channel(false);
-    let readers = Arc::new(Readers::new(server.clone(), reading, READERS));
-    let teller = Arc::new(Teller::new(told, events, Arc::clone(&readers)));
+    let readers = Arc::new(Readers::new(server.clone(), Some(reading), READERS));
+    let teller = Arc::new(Teller::new(told, events, Readers::new(server.clone(), None, TELLERS)));
     let writer = Writer {
         server: server.clone(),
         connection: Some(writing),

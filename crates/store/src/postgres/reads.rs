@@ -3,6 +3,7 @@
 use super::connect::{PATIENCE, Server, failed};
 use super::errors::{breaks, store_error};
 use super::run::{self, unreadable};
+use crate::page::Ordered;
 use crate::sql::{Bound, Draft, Sql};
 use crate::statements::{self, EventRow};
 use hostler_core::events::Event;
@@ -18,6 +19,9 @@ use uuid::Uuid;
 
 /// A few connections, made when they are needed. One that broke is thrown away, and with it those that were made
 /// before: a server that restarts breaks all of them.
+///
+/// A read keeps its turn until its caller has polled it to the end: who begins one must not wait for anything else
+/// before it goes on with it.
 #[derive(Debug)]
 pub(super) struct Readers {
     server: Server,
@@ -28,9 +32,9 @@ pub(super) struct Readers {
 
 impl Readers {
     /// Reads through at most so many.
-    pub(super) fn new(server: Server, first: PgConnection, count: u32) -> Self {
+    pub(super) fn new(server: Server, first: Option<PgConnection>, count: u32) -> Self {
         let free = Semaphore::new(count as usize);
-        Self { server, free, idle: Mutex::new(vec![first]), count }
+        Self { server, free, idle: Mutex::new(first.into_iter().collect()), count }
     }
 
     /// Waits until nobody reads, then closes the connections.
@@ -106,7 +110,7 @@ impl Readers {
         static TEXTS: OnceLock<HashMap<Kind, Sql>> = OnceLock::new();
         let texts = TEXTS.get_or_init(|| {
             let text = |kind| {
-                let mut draft = Draft::new(crate::filter::DOCUMENT);
+                let mut draft = Draft::new(crate::page::DOCUMENT);
                 draft.table(kind).push(" WHERE id = ").parameter(1).text()
             };
             Kind::ALL.into_iter().map(|kind| (kind, text(kind))).collect()
@@ -120,6 +124,17 @@ impl Readers {
     pub(super) async fn documents(&self, kind: Kind, statement: Bound) -> Result<Vec<Document>, StoreError> {
         let rows = self.rows(statement).await?;
         rows.iter().map(|row| run::document(kind, row).map_err(|error| unreadable(&error))).collect()
+    }
+
+    /// The records of a page, with what they were ordered by.
+    pub(super) async fn page(
+        &self,
+        kind: Kind,
+        statement: Bound,
+        ordered: &[Ordered],
+    ) -> Result<Vec<Document>, StoreError> {
+        let rows = self.rows(statement).await?;
+        rows.iter().map(|row| run::listed(kind, row, ordered).map_err(|error| unreadable(&error))).collect()
     }
 
     /// The one number that a statement answers, if it answers any.

@@ -1,6 +1,8 @@
 //! Running statements on a connection.
 
 use crate::commit::Outcome;
+use crate::page::Ordered;
+use crate::schema::Type;
 use crate::sql::{Bound, Sql};
 use futures_util::TryStreamExt;
 use hostler_core::ports::StoreError;
@@ -9,12 +11,13 @@ use sqlx::encode::IsNull;
 use sqlx::error::BoxDynError;
 use sqlx::postgres::types::Oid;
 use sqlx::postgres::{PgArgumentBuffer, PgArguments, PgRow, PgTypeInfo};
-use sqlx::{Arguments, Either, Encode, Error, Executor, PgConnection, Postgres, Row, Type};
+use sqlx::{Arguments, Either, Encode, Error, Executor, PgConnection, Postgres, Row};
+use uuid::Uuid;
 
 /// No value, of the type that the statement asks for. A null of a named type would not do for the others.
 struct Nothing;
 
-impl Type<Postgres> for Nothing {
+impl sqlx::Type<Postgres> for Nothing {
     fn type_info() -> PgTypeInfo {
         PgTypeInfo::with_oid(Oid(0))
     }
@@ -81,6 +84,20 @@ pub(crate) fn document(kind: Kind, row: &PgRow) -> Result<Document, Error> {
         columns: Vec::new(),
         body: row.try_get(3)?,
     })
+}
+
+/// The record in a row of a page, with what it was ordered by.
+pub(crate) fn listed(kind: Kind, row: &PgRow, ordered: &[Ordered]) -> Result<Document, Error> {
+    let mut document = document(kind, row)?;
+    for Ordered { place, name, holds } in ordered {
+        let value = match holds {
+            Type::Int => row.try_get::<Option<i64>, _>(*place)?.into(),
+            Type::Text => row.try_get::<Option<String>, _>(*place)?.into(),
+            Type::Id => row.try_get::<Option<Uuid>, _>(*place)?.into(),
+        };
+        document.columns.push((name, value));
+    }
+    Ok(document)
 }
 
 /// A row of what the port promises could not be read.

@@ -4,7 +4,7 @@
 //! process commits is told at once; when another was in between, the table is read first. `NOTIFY` says how far the
 //! others have come; it may be lost with its connection, so the table is also read now and then.
 
-use super::connect::Server;
+use super::connect::{Server, patiently};
 use super::reads::Readers;
 use hostler_core::events::{Event, NewEvent};
 use hostler_core::ports::StoreError;
@@ -19,6 +19,8 @@ use tokio::time::{Instant, sleep_until};
 const POLL: Duration = Duration::from_secs(2);
 /// How long to wait for the server to let the listener in.
 const CONNECT: Duration = Duration::from_secs(5);
+/// How long answers wait until the events of their commit are told.
+const PROMPT: Duration = Duration::from_secs(5);
 /// Events read at once.
 const PAGE: u32 = 1000;
 /// So often in a row the table had news that nobody announced: the listener is deaf and begins anew.
@@ -30,13 +32,14 @@ pub(super) struct Teller {
     /// The `seq` of the last event told.
     told: Mutex<i64>,
     events: broadcast::Sender<Arc<Event>>,
-    readers: Arc<Readers>,
+    /// Of its own; used by whoever holds `told`.
+    reader: Readers,
 }
 
 impl Teller {
     /// Tells what comes after `told`.
-    pub(super) fn new(told: i64, events: broadcast::Sender<Arc<Event>>, readers: Arc<Readers>) -> Self {
-        Self { told: Mutex::new(told), events, readers }
+    pub(super) fn new(told: i64, events: broadcast::Sender<Arc<Event>>, reader: Readers) -> Self {
+        Self { told: Mutex::new(told), events, reader }
     }
 
     /// Who wants to be told.
@@ -44,11 +47,18 @@ impl Teller {
         self.events.subscribe()
     }
 
-    /// This process has committed these.
+    /// This process has committed these. They are told when this returns, unless the table cannot be read in time:
+    /// then the listener tells them later.
     pub(super) async fn committed(&self, first: i64, events: Vec<NewEvent>) {
         if events.is_empty() {
             return;
         }
+        if tokio::time::timeout(PROMPT, self.tell_committed(first, events)).await.is_err() {
+            tracing::debug!("events will be told later: the table is not read in time");
+        }
+    }
+
+    async fn tell_committed(&self, first: i64, events: Vec<NewEvent>) {
         let mut told = self.told.lock().await;
         if *told + 1 == first {
             for (seq, event) in (first..).zip(events) {
@@ -69,7 +79,7 @@ impl Teller {
     async fn read_on(&self, told: &mut i64) -> Result<u64, StoreError> {
         let mut count = 0;
         loop {
-            let page = self.readers.events_after(*told, PAGE).await?;
+            let page = self.reader.events_after(*told, PAGE).await?;
             let full = page.len() == PAGE as usize;
             for event in page {
                 *told = event.seq;
@@ -97,6 +107,7 @@ impl Teller {
             () = self.listen_always(&pool) => {}
             _ = closing.wait_for(|closing| *closing) => {}
         }
+        self.reader.close().await;
         pool.close().await;
     }
 
@@ -116,8 +127,12 @@ impl Teller {
 
     /// Listens on one connection until it breaks.
     async fn listen_once(&self, pool: &PgPool) -> Result<(), sqlx::Error> {
-        let mut listener = PgListener::connect_with(pool).await?;
-        listener.listen("hostler").await?;
+        let listening = async {
+            let mut listener = PgListener::connect_with(pool).await?;
+            listener.listen("hostler").await?;
+            Ok(listener)
+        };
+        let mut listener = patiently(listening).await?;
         let mut poll = tokio::time::interval(POLL);
         let mut unannounced = 0;
         loop {

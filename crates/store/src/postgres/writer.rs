@@ -12,7 +12,7 @@
 //! Answers and events go out after the commit, never before. When the connection breaks in the very moment of the
 //! commit nobody knows whether it was done; its callers are told that the store does not answer, and must look.
 
-use super::connect::{PATIENCE, Server, failed};
+use super::connect::{Server, patiently};
 use super::errors::{breaks, passes, spares_neighbours, store_error};
 use super::run::{self, unreadable};
 use super::teller::Teller;
@@ -151,15 +151,12 @@ impl Writer {
             Some(connection) => connection,
             None => self.server.connect_to_write().await?,
         };
-        let running = transaction(&mut connection, jobs, care);
-        let Ok(ran) = tokio::time::timeout(PATIENCE, running).await else {
-            // What is left of it ends with the connection.
-            return Err(failed(std::io::ErrorKind::TimedOut, "it does not answer"));
-        };
+        // What is left of it when its time is over ends with the connection.
+        let ran = patiently(transaction(&mut connection, jobs, care)).await;
         let keep = match &ran {
             Ok(Ran::Done(..)) => true,
-            Ok(Ran::Refused) => run::command(&mut connection, "ROLLBACK").await.is_ok(),
-            Err(error) => !breaks(error) && run::command(&mut connection, "ROLLBACK").await.is_ok(),
+            Err(error) if breaks(error) => false,
+            Ok(Ran::Refused) | Err(_) => patiently(run::command(&mut connection, "ROLLBACK")).await.is_ok(),
         };
         self.connection = keep.then_some(connection);
         ran

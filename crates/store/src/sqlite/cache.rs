@@ -176,15 +176,15 @@ mod tests {
 
     fn document(key: u128, body: &str) -> Document {
         let id = Uuid::from_u128(key);
-        Document { kind: Kind::Token, id, number: 1, rev: 1, columns: Vec::new(), body: body.into() }
+        Document { kind: Kind::Credential, id, number: 1, rev: 1, columns: Vec::new(), body: body.into() }
     }
 
     fn read(cache: &Cache, key: u128) -> Result<String, Reading> {
-        cache.record(Kind::Token, Uuid::from_u128(key)).map(|document| document.body)
+        cache.record(Kind::Credential, Uuid::from_u128(key)).map(|document| document.body)
     }
 
     fn ask(cache: &Cache, statement: &Bound) -> Result<usize, Reading> {
-        cache.answer(Kind::Token, statement).map(|answer| answer.len())
+        cache.answer(Kind::Credential, statement).map(|answer| answer.len())
     }
 
     #[test]
@@ -195,7 +195,7 @@ mod tests {
         cache.keep_record(read(&cache, 2).unwrap_err(), &document(2, "two"));
         cache.keep_answer(ask(&cache, &statement).unwrap_err(), statement.clone(), &[document(1, "one")]);
         assert_eq!((read(&cache, 1).unwrap().as_str(), ask(&cache, &statement).unwrap()), ("one", 1));
-        let changed = [(Kind::Token, Uuid::from_u128(1))];
+        let changed = [(Kind::Credential, Uuid::from_u128(1))];
         cache.committing(&changed);
         assert!(read(&cache, 1).is_err() && ask(&cache, &statement).is_err());
         cache.committed(&changed);
@@ -206,7 +206,7 @@ mod tests {
     #[test]
     fn what_was_read_around_a_commit_is_not_kept() {
         let cache = Cache::new();
-        let changed = [(Kind::Token, Uuid::from_u128(2)), (Kind::Token, Uuid::from_u128(3))];
+        let changed = [(Kind::Credential, Uuid::from_u128(2)), (Kind::Credential, Uuid::from_u128(3))];
         let before = read(&cache, 1).unwrap_err();
         cache.committing(&changed);
         let during = read(&cache, 1).unwrap_err();
@@ -242,7 +242,7 @@ mod tests {
             cache.keep_record(read(&cache, key).unwrap_err(), &document(key, &body));
             assert!(read(&cache, 0).is_ok(), "asked for each time");
         }
-        let shelf = cache.shelf(Kind::Token);
+        let shelf = cache.shelf(Kind::Credential);
         let count = shelf.records.young.len() + shelf.records.aged.len();
         assert!((3000..8000).contains(&count), "{count} records");
     }

@@ -23,11 +23,11 @@ pub(crate) use errors::store_error;
 pub(crate) use open::{newest, read_state, write_state};
 
 use crate::commit::Plan;
-use crate::filter;
 use crate::jobs::Job;
 use crate::open::OpenError;
 use crate::sql::Engine;
 use crate::statements;
+use crate::{filter, page};
 use cache::Cache;
 use hostler_core::events::Event;
 use hostler_core::ids::{HostId, TaskId};
@@ -146,12 +146,17 @@ impl Store for SqliteStore {
     }
 
     async fn list(&self, kind: Kind, select: Select) -> Result<Vec<Document>, StoreError> {
-        let statement = filter::page(kind, select)?;
+        let kept = !select.reaches_further();
+        let (statement, ordered) = page::page(kind, select)?;
+        if !kept {
+            // Commits of other kinds change the answer, too; nothing would tell.
+            return self.readers.page(kind, statement, &ordered).await;
+        }
         let reading = match self.cache.answer(kind, &statement) {
             Ok(known) => return Ok(known),
             Err(reading) => reading,
         };
-        let found = self.readers.documents(kind, statement.clone()).await?;
+        let found = self.readers.page(kind, statement.clone(), &ordered).await?;
         self.cache.keep_answer(reading, statement, &found);
         Ok(found)
     }

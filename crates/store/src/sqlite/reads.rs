@@ -2,6 +2,7 @@
 
 use super::errors::store_error;
 use super::run::{self, unreadable};
+use crate::page::Ordered;
 use crate::sql::{Bound, Draft};
 use crate::statements::{self, EventRow};
 use hostler_core::events::Event;
@@ -81,7 +82,7 @@ impl Readers {
         static TEXTS: OnceLock<HashMap<Kind, crate::sql::Sql>> = OnceLock::new();
         let texts = TEXTS.get_or_init(|| {
             let text = |kind| {
-                let mut draft = Draft::new(crate::filter::DOCUMENT);
+                let mut draft = Draft::new(crate::page::DOCUMENT);
                 draft.table(kind).push(" WHERE id = ").parameter(1).text()
             };
             Kind::ALL.into_iter().map(|kind| (kind, text(kind))).collect()
@@ -95,6 +96,17 @@ impl Readers {
     pub(super) async fn documents(&self, kind: Kind, statement: Bound) -> Result<Vec<Document>, StoreError> {
         let rows = self.rows(statement).await?;
         rows.iter().map(|row| run::document(kind, row).map_err(|error| unreadable(&error))).collect()
+    }
+
+    /// The records of a page, with what they were ordered by.
+    pub(super) async fn page(
+        &self,
+        kind: Kind,
+        statement: Bound,
+        ordered: &[Ordered],
+    ) -> Result<Vec<Document>, StoreError> {
+        let rows = self.rows(statement).await?;
+        rows.iter().map(|row| run::listed(kind, row, ordered).map_err(|error| unreadable(&error))).collect()
     }
 
     /// The one number that a statement answers, if it answers any.

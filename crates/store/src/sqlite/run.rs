@@ -1,12 +1,15 @@
 //! Running statements on a connection.
 
 use crate::commit::Outcome;
+use crate::page::Ordered;
+use crate::schema::Type;
 use crate::sql::{Bound, Sql};
 use futures_util::TryStreamExt;
 use hostler_core::ports::StoreError;
 use hostler_core::record::{Document, Kind, Value};
 use sqlx::sqlite::{SqliteArguments, SqliteRow};
 use sqlx::{Arguments, Either, Error, Executor, Row, SqliteConnection};
+use uuid::Uuid;
 
 /// Binds values.
 pub(crate) fn arguments(values: Vec<Value>) -> Result<SqliteArguments, Error> {
@@ -78,6 +81,20 @@ pub(crate) fn document(kind: Kind, row: &SqliteRow) -> Result<Document, Error> {
         columns: Vec::new(),
         body: row.try_get(3)?,
     })
+}
+
+/// The record in a row of a page, with what it was ordered by.
+pub(crate) fn listed(kind: Kind, row: &SqliteRow, ordered: &[Ordered]) -> Result<Document, Error> {
+    let mut document = document(kind, row)?;
+    for Ordered { place, name, holds } in ordered {
+        let value = match holds {
+            Type::Int => row.try_get::<Option<i64>, _>(*place)?.into(),
+            Type::Text => row.try_get::<Option<String>, _>(*place)?.into(),
+            Type::Id => row.try_get::<Option<Uuid>, _>(*place)?.into(),
+        };
+        document.columns.push((name, value));
+    }
+    Ok(document)
 }
 
 /// A row of what the port promises could not be read.

@@ -2,11 +2,11 @@
 
 use super::open::{Care, open};
 use super::{SqliteStore, run};
-use crate::filter;
+use crate::page;
 use crate::schema;
 use crate::sql::Draft;
 use hostler_core::ports::{Alteration, Commit, Store, StoreError};
-use hostler_core::query::{Cursor, Filter, Select};
+use hostler_core::query::{Cursor, Filter, Select, Sort};
 use hostler_core::record::{Document, Kind, Value};
 use sqlx::{ConnectOptions, Row};
 use std::sync::Arc;
@@ -22,7 +22,7 @@ async fn the_tables_have_the_columns_of_the_schema() {
     let store = SqliteStore::temporary().await.unwrap();
     for kind in Kind::ALL {
         let mut draft = Draft::new("SELECT name FROM pragma_table_info('");
-        draft.table(kind).push("')");
+        draft.word(kind).push("')");
         let mut found = words(&store, draft, 0).await;
         found.retain(|name| !name.starts_with("lease_") && name != "cancel");
         let mut expected = vec!["id", "number", "rev", "body"];
@@ -39,7 +39,7 @@ async fn columns_that_updates_always_write_are_in_no_index() {
             "SELECT DISTINCT info.name FROM sqlite_master JOIN pragma_index_info(sqlite_master.name) AS info \
              WHERE sqlite_master.type = 'index' AND sqlite_master.tbl_name = '",
         );
-        draft.table(kind).push("'");
+        draft.word(kind).push("'");
         let indexed = words(&store, draft, 0).await;
         let always = schema::columns(kind).iter().filter(|column| column.write == schema::Write::Always);
         for column in always {
@@ -62,10 +62,11 @@ async fn pages_that_an_index_serves_are_not_sorted() {
         (Filter::All, "number", 7.into()),
     ] {
         for descending in [false, true] {
-            let after = Some(Cursor { value: value.clone(), id: Uuid::from_u128(1) });
-            let select = Select { filter: filter.clone(), order, descending, after, limit: 50 };
+            let after = Some(Cursor { values: vec![value.clone()], id: Uuid::from_u128(1) });
+            let order = vec![Sort { descending, ..Sort::ascending(order) }];
+            let select = Select { order, after, ..Select::new(filter.clone(), 50) };
             let case = format!("{select:?}");
-            let page = filter::page(Kind::Machine, select).unwrap();
+            let (page, _) = page::page(Kind::Machine, select).unwrap();
             let mut connection = sqlx::sqlite::SqliteConnectOptions::new()
                 .filename(store.path())
                 .read_only(true)

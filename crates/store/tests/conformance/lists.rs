@@ -1,20 +1,24 @@
 //! Lists: filters, orders and pages against an evaluator that does the same over rows in memory.
 
 use crate::Fresh;
-use crate::records::{commit, id, insert, machine, with};
+use crate::records::{account, address, at, commit, id, insert, machine, update, with};
 use hostler_core::ports::{Alteration, StoreError};
-use hostler_core::query::{Compare, Cursor, Filter, Select};
+use hostler_core::query::language::{self, Field, Holds};
+use hostler_core::query::{self, By, Compare, Cursor, Filter, Select, Sort};
 use hostler_core::record::{Document, Kind, Value};
 use proptest::prelude::{Just, Strategy, any, prop_oneof};
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
-use std::cmp::Ordering;
+use std::sync::LazyLock;
+use uuid::Uuid;
 
 const ROWS: u128 = 60;
-const CASES: usize = 400;
+const CASES: usize = 600;
 
 const NAMES: [&str; 8] = ["alpha", "Alpha", "beta", "be_ta", "b%ta", "back\\slash", "", "ünïcode"];
 const TEXTS: [&str; 9] = ["a", "ALPHA", "_", "%", "\\", "t", "", "ü", "present"];
+
+const PATTERNS: [&str; 9] = ["%", "a%", "%A_", "_____%", "be\\_ta%", "back\\\\%", "1", "-%", "x\\"];
 
 /// A row of the columns used here.
 #[derive(Debug)]
@@ -34,7 +38,7 @@ impl Row {
         with(row, "task", self.task.map(id))
     }
 
-    fn value(&self, column: &str) -> Value {
+    fn kept(&self, column: &str) -> Value {
         match column {
             "id" => id(self.id).into(),
             "name" => self.name.as_str().into(),
@@ -47,44 +51,81 @@ impl Row {
     }
 }
 
-/// No value first; only values of one column are compared.
-fn ordered(left: &Value, right: &Value) -> Ordering {
-    match (left, right) {
-        (Value::Null, Value::Null) => Ordering::Equal,
-        (Value::Null, _) => Ordering::Less,
-        (_, Value::Null) => Ordering::Greater,
-        (Value::Int(left), Value::Int(right)) => left.cmp(right),
-        (Value::Text(left), Value::Text(right)) => left.cmp(right),
-        (Value::Id(left), Value::Id(right)) => left.cmp(right),
-        _ => panic!("{left:?} {right:?}"),
+/// The owners that exist, by their keys; of the machines' rows some name none of them.
+static OWNERS: LazyLock<Vec<Owner>> = LazyLock::new(|| {
+    let owner = |key: u128| Owner { id: id(key), login: format!("{}{key}", NAMES[key as usize]) };
+    (1..4).map(owner).collect()
+});
+
+#[derive(Debug)]
+struct Owner {
+    id: Uuid,
+    login: String,
+}
+
+impl query::Row for Owner {
+    fn value(&self, column: &str) -> Value {
+        match column {
+            "id" => self.id.into(),
+            "login" => self.login.as_str().into(),
+            other => panic!("{other}"),
+        }
+    }
+
+    fn through(&self, _column: &str, _kind: Kind) -> Option<&dyn query::Row> {
+        None
+    }
+
+    fn naming(&self, _kind: Kind, _column: &str) -> Vec<&dyn query::Row> {
+        Vec::new()
     }
 }
 
-fn holds(filter: &Filter, row: &Row) -> bool {
-    match filter {
-        Filter::All => true,
-        Filter::Not(inner) => !holds(inner, row),
-        Filter::And(all) => all.iter().all(|part| holds(part, row)),
-        Filter::Or(any) => any.iter().any(|part| holds(part, row)),
-        Filter::In(column, values) => values.contains(&row.value(column)),
-        Filter::Is(column, compare, value) => {
-            let kept = row.value(column);
-            let known = kept != Value::Null && *value != Value::Null;
-            match compare {
-                Compare::Eq => kept == *value,
-                Compare::Ne => kept != *value,
-                Compare::Lt => known && ordered(&kept, value).is_lt(),
-                Compare::Gt => known && ordered(&kept, value).is_gt(),
-                Compare::Le => known && ordered(&kept, value).is_le(),
-                Compare::Ge => known && ordered(&kept, value).is_ge(),
-                Compare::Contains => match (&kept, value) {
-                    (Value::Text(kept), Value::Text(part)) => {
-                        kept.to_ascii_lowercase().contains(&part.to_ascii_lowercase())
-                    }
-                    _ => false,
-                },
-            }
+/// Addresses: the end of each and the machine it names, if it names one.
+static ADDRESSES: [Address; 7] = [
+    Address(1, Some(0)),
+    Address(2, Some(0)),
+    Address(3, Some(1)),
+    Address(21, Some(30)),
+    Address(22, None),
+    Address(1, Some(59)),
+    Address(4, Some(ROWS)),
+];
+
+#[derive(Debug)]
+struct Address(u128, Option<u128>);
+
+impl query::Row for Address {
+    fn value(&self, column: &str) -> Value {
+        match column {
+            "ip" => format!("10.0.0.{}", self.0).into(),
+            "machine" => self.1.map(id).into(),
+            other => panic!("{other}"),
         }
+    }
+
+    fn through(&self, _column: &str, _kind: Kind) -> Option<&dyn query::Row> {
+        None
+    }
+
+    fn naming(&self, _kind: Kind, _column: &str) -> Vec<&dyn query::Row> {
+        Vec::new()
+    }
+}
+
+impl query::Row for Row {
+    fn value(&self, column: &str) -> Value {
+        self.kept(column)
+    }
+
+    fn through(&self, column: &str, _kind: Kind) -> Option<&dyn query::Row> {
+        let key = self.kept(column);
+        OWNERS.iter().find(|owner| key == owner.id.into()).map(|owner| owner as &dyn query::Row)
+    }
+
+    fn naming(&self, _kind: Kind, _column: &str) -> Vec<&dyn query::Row> {
+        let named = ADDRESSES.iter().filter(|address| address.1 == Some(self.id));
+        named.map(|address| address as &dyn query::Row).collect()
     }
 }
 
@@ -129,7 +170,25 @@ fn filters() -> impl Strategy<Value = Filter> {
     let among = columns().prop_flat_map(|column| {
         proptest::collection::vec(values(column), 0..4).prop_map(move |values| Filter::In(column, values))
     });
-    let leaf = prop_oneof![1 => Just(Filter::All), 6 => is, 2 => contains, 2 => among];
+    let like = (
+        proptest::sample::select(vec!["name", "life", "vcpus"]),
+        proptest::sample::select(PATTERNS.to_vec()),
+    )
+        .prop_map(|(column, text)| Filter::Is(column, Compare::Like, text.into()));
+    let folded = (proptest::sample::select(compares.to_vec()), values("name"))
+        .prop_map(|(compare, value)| Filter::Folded("name", compare, value));
+    let through = (any::<bool>(), proptest::sample::select(PATTERNS.to_vec())).prop_map(|(owner, text)| {
+        let inner = Box::new(Filter::Is("login", Compare::Like, text.into()));
+        Filter::Through(if owner { "owner" } else { "task" }, Kind::Account, inner)
+    });
+    let patterns = proptest::sample::select(vec!["%", "10.0.0.1", "10.0.0.2%", "%.3", "x"]);
+    let naming = patterns.prop_map(|text| {
+        let inner = Box::new(Filter::Is("ip", Compare::Like, text.into()));
+        Filter::NamedBy(Kind::Address, "machine", inner)
+    });
+    let leaf = prop_oneof![
+        1 => Just(Filter::All), 6 => is, 2 => contains, 2 => among, 2 => like, 2 => folded, 2 => through, 2 => naming
+    ];
     leaf.prop_recursive(3, 12, 3, |inner| {
         prop_oneof![
             proptest::collection::vec(inner.clone(), 0..4).prop_map(Filter::And),
@@ -139,6 +198,16 @@ fn filters() -> impl Strategy<Value = Filter> {
     })
 }
 
+fn orders() -> impl Strategy<Value = Vec<Sort>> {
+    let column = columns().prop_map(|column| (By::Column(column), column == "name"));
+    let through = proptest::sample::select(vec!["owner", "task"])
+        .prop_map(|column| (By::Through(column, Kind::Account, "login"), true));
+    let first = proptest::collection::vec(filters(), 0..3).prop_map(|all| (By::First(all), false));
+    let sort = (prop_oneof![3 => column, 2 => through, 1 => first], any::<bool>(), any::<bool>())
+        .prop_map(|((by, text), folded, descending)| Sort { by, folded: folded && text, descending });
+    proptest::collection::vec(sort, 0..4)
+}
+
 pub(crate) async fn pages_counts_and_sums_match_the_evaluator(store: Fresh) {
     // The same cases each time: what fails here can be run again.
     let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
@@ -146,38 +215,79 @@ pub(crate) async fn pages_counts_and_sums_match_the_evaluator(store: Fresh) {
     let rows = rows().new_tree(&mut runner).unwrap().current();
     let all = rows.iter().map(|row| Alteration::Insert(row.document())).collect();
     store.commit(commit(all)).await.unwrap();
-    let cases = (filters(), columns(), any::<bool>(), 1..20_u32);
+    for owner in OWNERS.iter() {
+        insert(&*store, account(owner.id.as_u128(), &owner.login)).await.unwrap();
+    }
+    for (key, Address(end, machine)) in (0..).zip(&ADDRESSES) {
+        let address = address(key, key, &format!("10.0.0.{end}"));
+        insert(&*store, with(address, "machine", machine.map(id))).await.unwrap();
+    }
+    let cases = (filters(), orders(), 1..20_u32, 0..70_u64);
     for _ in 0..CASES {
-        let (filter, order, descending, limit) = cases.new_tree(&mut runner).unwrap().current();
-        let case = format!("{filter:?} by {order}, descending {descending}, {limit} a page");
+        let (filter, order, limit, offset) = cases.new_tree(&mut runner).unwrap().current();
+        let case = format!("{filter:?} by {order:?}, {limit} a page or from {offset}");
 
-        let mut expected: Vec<&Row> = rows.iter().filter(|row| holds(&filter, row)).collect();
-        expected.sort_by(|left, right| {
-            ordered(&left.value(order), &right.value(order)).then(left.id.cmp(&right.id))
-        });
-        if descending {
-            expected.reverse();
-        }
+        let mut expected: Vec<&Row> = rows.iter().filter(|row| filter.holds(*row)).collect();
+        expected.sort_by(|left, right| query::ordering(&order, *left, *right));
+        let expected: Vec<u128> = expected.iter().map(|row| row.id).collect();
 
         let mut found: Vec<u128> = Vec::new();
-        let mut after = None;
+        let mut select = Select { order, ..Select::new(filter.clone(), limit) };
         loop {
-            let select = Select { filter: filter.clone(), order, descending, after, limit };
-            let page = store.list(Kind::Machine, select).await.unwrap();
+            let page = store.list(Kind::Machine, select.clone()).await.unwrap();
             found.extend(page.iter().map(|document| document.id.as_u128()));
             assert!(found.len() <= rows.len(), "{case}");
             if page.len() < limit as usize {
                 break;
             }
-            let last = page.last().unwrap().id;
-            let row = rows.iter().find(|row| id(row.id) == last).unwrap();
-            after = Some(Cursor { value: row.value(order), id: last });
+            let last = page.last().unwrap();
+            let values: Vec<Value> = last.columns.iter().map(|(_, value)| value.clone()).collect();
+            let row = rows.iter().find(|row| id(row.id) == last.id).unwrap();
+            assert_eq!(values, select.order.iter().map(|sort| sort.value(row)).collect::<Vec<_>>(), "{case}");
+            select.after = Some(Cursor { values, id: last.id });
         }
-        assert_eq!(found, expected.iter().map(|row| row.id).collect::<Vec<_>>(), "{case}");
+        assert_eq!(found, expected, "{case}");
+        (select.after, select.offset) = (None, offset);
+        let page = store.list(Kind::Machine, select).await.unwrap();
+        let found: Vec<u128> = page.iter().map(|document| document.id.as_u128()).collect();
+        let there = expected.iter().copied().skip(offset as usize).take(limit as usize);
+        assert_eq!(found, there.collect::<Vec<_>>(), "{case}");
         let count = store.count(Kind::Machine, filter.clone()).await.unwrap();
         assert_eq!(count, expected.len() as u64, "{case}");
-        let sum = store.sum(Kind::Machine, "vcpus", filter).await.unwrap();
-        assert_eq!(sum, expected.iter().map(|row| row.vcpus).sum::<i64>(), "{case}");
+        let sum = store.sum(Kind::Machine, "vcpus", filter.clone()).await.unwrap();
+        let vcpus = rows.iter().filter(|row| filter.holds(*row)).map(|row| row.vcpus);
+        assert_eq!(sum, vcpus.sum::<i64>(), "{case}");
+    }
+}
+
+pub(crate) async fn what_other_records_say_is_never_remembered(store: Fresh) {
+    insert(&*store, machine(5, "web")).await.unwrap();
+    let stamps = insert(&*store, account(1, "alice")).await.unwrap().stamps;
+    let named = |login: &str| {
+        let inner = Filter::eq("login", login);
+        let by = Sort { by: By::Through("owner", Kind::Account, "login"), ..Sort::ascending("id") };
+        Select::new(Filter::Through("owner", Kind::Account, Box::new(inner)), 5).ordered(by)
+    };
+    assert_eq!(store.list(Kind::Machine, named("alice")).await.unwrap().len(), 1);
+    let renamed = at(account(1, "bob"), stamps[0].number, stamps[0].rev);
+    update(&*store, renamed).await.unwrap();
+    assert_eq!(store.list(Kind::Machine, named("alice")).await.unwrap().len(), 0);
+    assert_eq!(store.list(Kind::Machine, named("bob")).await.unwrap()[0].columns[0].1, "bob".into());
+}
+
+pub(crate) async fn filters_as_large_as_people_may_write_them_are_answered(store: Fresh) {
+    insert(&*store, machine(5, &"a".repeat(60))).await.unwrap();
+    let fields = [Field::own("name", Holds::Text), Field::own("vcpus", Holds::Number)];
+    let read = |text: &str| language::filter(text, &fields).unwrap();
+    let many = |word: &str| vec!["NOT vcpus EQ 7"; 800].join(word);
+    let nested = format!("{}vcpus EQ 1{}", "(NOT ".repeat(64), ")".repeat(64));
+    // Wildcards that each try every place would take for ever.
+    let wild = format!("name CP '{}b'", "%a".repeat(40));
+    let nul = "name EQ '\0' OR name CP '\0%' OR name LT '\0' OR name IN ('\0')";
+    for (text, expected) in
+        [(many(" OR "), 1), (many(" AND "), 1), (nested, 1), (wild, 0), (nul.to_owned(), 0)]
+    {
+        assert_eq!(store.count(Kind::Machine, read(&text)).await.unwrap(), expected, "{text}");
     }
 }
 
@@ -195,7 +305,10 @@ pub(crate) async fn columns_that_do_not_exist_are_refused(store: Fresh) {
         store.count(Kind::Machine, Filter::eq(bad, 1)).await.map(|_| ()),
         store.count(Kind::Machine, Filter::eq("login", "x")).await.map(|_| ()),
         store.count(Kind::Machine, Filter::eq("vcpus", "x")).await.map(|_| ()),
-        store.list(Kind::Machine, Select { order: bad, ..Select::new(Filter::All, 1) }).await.map(|_| ()),
+        store
+            .list(Kind::Machine, Select::new(Filter::All, 1).ordered(Sort::ascending(bad)))
+            .await
+            .map(|_| ()),
         store.find(Kind::Machine, bad, 1.into()).await.map(|_| ()),
         store.sum(Kind::Machine, bad, Filter::All).await.map(|_| ()),
         store.sum(Kind::Machine, "name", Filter::All).await.map(|_| ()),

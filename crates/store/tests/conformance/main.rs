@@ -96,6 +96,8 @@ conformance! {
     lists {
         the_first_of_several_is_found,
         pages_counts_and_sums_match_the_evaluator,
+        what_other_records_say_is_never_remembered,
+        filters_as_large_as_people_may_write_them_are_answered,
         columns_that_do_not_exist_are_refused,
         text_is_searched_as_it_stands,
     }

@@ -4,7 +4,7 @@ use crate::Fresh;
 use crate::records::{cluster, event, id, insert};
 use hostler_core::events::Event;
 use hostler_core::ports::{Alteration, Commit, Store, StoreError};
-use hostler_core::query::{Filter, Select};
+use hostler_core::query::{Filter, Select, Sort};
 use hostler_core::record::Kind;
 use hostler_sim::postgres::{Care, Server};
 use hostler_store::{OpenError, PostgresStore};
@@ -107,7 +107,7 @@ async fn the_facts_are_told_and_a_closed_store_answers_so() {
     let store = open(&url).await;
     insert(&store, cluster(1, "one")).await.unwrap();
     let facts = store.facts(true).await.unwrap();
-    assert_eq!((facts.engine, facts.schema), ("postgres", 2));
+    assert_eq!((facts.engine, facts.schema), ("postgres", 3));
     assert!(facts.bytes > 4096 && facts.damage.is_empty(), "{facts:?}");
     store.close().await;
     store.close().await;
@@ -140,7 +140,8 @@ async fn every_process_hears_all_in_one_order() {
     let kept = stores[2].events_after(0, 1000).await.unwrap();
     let seqs: Vec<i64> = kept.iter().map(|event| event.seq).collect();
     assert_eq!(seqs, (1..=i64::try_from(6 * EACH).unwrap()).collect::<Vec<_>>(), "no gap");
-    let numbers = stores[0].list(Kind::Cluster, Select { order: "number", ..Select::new(Filter::All, 1000) });
+    let numbers =
+        stores[0].list(Kind::Cluster, Select::new(Filter::All, 1000).ordered(Sort::ascending("number")));
     let numbers: Vec<i64> = numbers.await.unwrap().iter().map(|document| document.number).collect();
     assert_eq!(numbers, seqs, "numbers are dense, too");
     for heard in &mut all_heard {
@@ -167,6 +168,30 @@ async fn work_that_nobody_announced_is_found() {
     assert_eq!((event.seq, event.event.subject), (1, id(7)));
     store.commit(telling(8)).await.unwrap();
     assert_eq!(hear(&mut heard).await.seq, 2);
+}
+
+#[tokio::test]
+async fn who_stands_still_in_the_middle_of_a_read_holds_up_neither_writing_nor_telling() {
+    let Some((_, url)) = database() else { return };
+    let (store, other) = (open(&url).await, open(&url).await);
+    let mut heard = store.subscribe();
+    // More than there are connections: each is begun, none is gone on with.
+    let mut reads: Vec<_> = (0..32).map(|_| store.get(Kind::Cluster, id(1))).collect();
+    for read in &mut reads {
+        tokio::select! {
+            biased;
+            _ = read => panic!("nothing is read so quickly"),
+            () = std::future::ready(()) => {}
+        }
+    }
+    // Of this one's event the first process knows by reading only.
+    other.commit(telling(1)).await.unwrap();
+    let written = tokio::time::timeout(Duration::from_secs(20), store.commit(telling(2))).await;
+    written.expect("it is held up").unwrap();
+    assert_eq!((hear(&mut heard).await.seq, hear(&mut heard).await.seq), (1, 2));
+    for read in reads {
+        assert!(read.await.unwrap().is_some());
+    }
 }
 
 #[tokio::test]

@@ -114,7 +114,14 @@ pub(crate) fn event(at: i64, subject: u128) -> NewEvent {
 }
 
 pub(crate) fn claim(worker: &str, now: i64, until: i64, limit: u32) -> Claim {
-    Claim { worker: worker.into(), hosts: vec![], now: Timestamp(now), until: Timestamp(until), limit }
+    Claim {
+        worker: worker.into(),
+        hosts: vec![],
+        now: Timestamp(now),
+        until: Timestamp(until),
+        limit,
+        begun: false,
+    }
 }
 
 pub(crate) fn task_id(key: u128) -> TaskId {

@@ -111,7 +111,7 @@ async fn a_temporary_store_leaves_nothing() {
 async fn the_facts_are_told() {
     let store = SqliteStore::temporary().await.unwrap();
     let facts = store.facts(true).await.unwrap();
-    assert_eq!((facts.engine, facts.schema), ("sqlite", 2));
+    assert_eq!((facts.engine, facts.schema), ("sqlite", 3));
     assert!(facts.version.starts_with("3.") && facts.bytes > 4096);
     assert!(facts.damage.is_empty());
 }

@@ -26,12 +26,15 @@ async fn fill(store: &dyn Store) {
         named(Kind::Host, 10, &["cluster"]),
         with_state(Kind::Medium, 11, &["storage"]),
         with_state(Kind::Snapshot, 12, &["machine"]),
-        keyed(Kind::Token, 13, "hash"),
+        credential(13),
         keyed(Kind::Replay, 14, "key"),
         template(15),
         volume(16),
         cluster(17, "gone"),
-    ] {
+    ]
+    .into_iter()
+    .chain(identity())
+    {
         insert(store, others).await.unwrap();
     }
     let gone = Alteration::Delete { kind: Kind::Cluster, id: id(17), rev: 1 };
@@ -60,6 +63,45 @@ fn with_state(kind: Kind, key: u128, ids: &[&'static str]) -> Document {
 
 fn keyed(kind: Kind, key: u128, column: &'static str) -> Document {
     document(kind, key, vec![("account", id(3).into()), (column, "k".into()), ("created_at", 5.into())])
+}
+
+fn credential(key: u128) -> Document {
+    let mut record = keyed(Kind::Credential, key, "hash");
+    record.columns.extend([("kind", "token".into()), ("description", "d".into())]);
+    record.columns.extend([("expires_at", 9.into()), ("used_at", Value::Null)]);
+    record
+}
+
+/// Records of the kinds whose names are words of SQL, and others that came with them.
+fn identity() -> Vec<Document> {
+    let of = |kind, key, columns: &[(&'static str, Value)]| {
+        let columns = columns.iter().cloned().chain([("created_at", 5.into())]);
+        document(kind, key, columns.collect())
+    };
+    let text = |name, value: &str| (name, Value::from(value));
+    let subject = [("subject", Value::Id(id(3))), text("subject_kind", "account")];
+    let object = [text("object_kind", "machine"), ("object", Value::Id(id(1)))];
+    vec![
+        of(Kind::Group, 20, &[text("name", "team")]),
+        of(Kind::Member, 21, &[("in_group", id(20).into()), ("account", id(3).into())]),
+        of(Kind::SshKey, 22, &[("account", id(3).into()), text("name", "laptop"), text("fingerprint", "f")]),
+        of(Kind::Grant, 23, &[subject.as_slice(), object.as_slice()].concat()),
+        of(Kind::Quota, 24, &subject),
+        of(Kind::Setting, 25, &[text("name", "maintenance")]),
+        of(
+            Kind::Deed,
+            26,
+            &[
+                ("account", Value::Null),
+                text("login", "anna"),
+                text("action", "account.login"),
+                ("object", Value::Null),
+                text("object_kind", ""),
+                text("door", "native"),
+                text("outcome", "denied"),
+            ],
+        ),
+    ]
 }
 
 fn template(key: u128) -> Document {

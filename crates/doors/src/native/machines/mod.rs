@@ -9,8 +9,9 @@ use super::types::{
     RunOutput, UserData,
 };
 use super::wire::{
-    Answer, By, Column, ListQuery, ListSpec, OptionallyPosted, Parameters, Pick, Posted, Refusal, accepted,
+    Answer, By, ListQuery, ListSpec, OptionallyPosted, Parameters, Pick, Posted, Refusal, accepted,
 };
+use crate::native::fields;
 use crate::state::DoorState;
 use axum::Json;
 use axum::extract::{Path, State};
@@ -58,17 +59,7 @@ pub(super) fn slow_routes() -> OpenApiRouter<DoorState> {
 }
 
 const LIST: ListSpec = ListSpec {
-    orders: &[
-        Column::Id("id"),
-        Column::Int("number"),
-        Column::Text("name"),
-        Column::Text("life"),
-        Column::Text("observed"),
-        Column::Int("created_at"),
-        Column::Int("updated_at"),
-        Column::Int("memory_mib"),
-        Column::Int("vcpus"),
-    ],
+    fields: fields::MACHINES,
     picks: &[
         ("name", Pick::Contains),
         ("life", Pick::Words(&["creating", "present", "deleting", "gone"])),
@@ -96,7 +87,7 @@ async fn machine_list(
         Some("true") => true,
         Some(_) => return Err(Refusal::malformed("gone", "`gone` is true or false")),
     };
-    if !with_gone && !parameters.0.contains_key("life") {
+    if !with_gone && !parameters.0.contains_key("life") && !query.speaks_of("life") {
         query.narrow(Filter::ne("life", Life::Gone.word()));
     }
     if let Some(key) = query.own("template").map(str::to_owned) {
@@ -108,7 +99,7 @@ async fn machine_list(
     }
     let page = state.core().machine_list(&caller, query.ask()).await?;
     let rendered = render::machines(&state, &caller, &page.items).await?;
-    let page = hostler_core::core::Page { items: rendered, next: page.next };
+    let page = hostler_core::core::Page { items: rendered, next: page.next, total: page.total };
     Ok(Json(query.page(page, |machine| machine)))
 }
 

@@ -18,6 +18,16 @@ pub struct PageAsk {
     /// Column to order by, with a minus sign before it to turn the order around.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub order: Option<String>,
+    /// Fields to order by, in place of `order`: `host.name desc, name`. Text goes by its letters whatever their case;
+    /// ties go by number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub order_by: Option<String>,
+    /// Only what this holds for: `(name CP 'web-%') AND NOT (vcpus GT 2)`. Operators are EQ, NE, GT, GE, LT, LE, CP (a
+    /// pattern with % and _), IN (…), IS null; a mistake is answered with its `position`, an unknown field with those
+    /// that are known.
+    #[serde(rename = "where", skip_serializing_if = "Option::is_none")]
+    #[param(rename = "where")]
+    pub filter: Option<String>,
 }
 
 /// Which machines. Orders: id, number, name, life, observed, created_at, updated_at, memory_mib, vcpus.
@@ -95,7 +105,7 @@ pub struct SnapshotsAsk {
     pub owner: Option<Uuid>,
 }
 
-/// Which networks, hosts. Orders: id, number, name, created_at.
+/// Which networks, hosts, clusters, storages. Orders: id, number, name, created_at.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct NamedAsk {

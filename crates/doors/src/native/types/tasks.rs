@@ -1,7 +1,9 @@
 //! Tasks, events, the doctor's findings and facts of the server on the wire.
 
 use super::{Level, TaskState};
+use hostler_core::maintenance::Maintenance as CoreMaintenance;
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -145,6 +147,40 @@ pub enum RepairOutcome {
     Ordered,
     /// It was not done.
     Refused,
+}
+
+/// Whether nobody may change anything now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Maintenance {
+    /// Whether it is on.
+    pub on: bool,
+    /// Since when.
+    #[schema(format = DateTime)]
+    pub since: Option<String>,
+    /// Login name of who began it.
+    pub by: Option<String>,
+    /// Why, as everybody is told; empty when nothing was said.
+    pub reason: Option<String>,
+}
+
+impl From<Option<Arc<CoreMaintenance>>> for Maintenance {
+    fn from(now: Option<Arc<CoreMaintenance>>) -> Self {
+        let on = now.is_some();
+        let since = now.as_ref().map(|now| now.since.to_string());
+        let (by, reason) = now.map(|now| (now.by.clone(), now.reason.clone())).unzip();
+        Self { on, since, by, reason }
+    }
+}
+
+/// What maintenance shall be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MaintenanceSet {
+    /// Whether it shall be on.
+    pub on: bool,
+    /// Why, shown to everybody who is turned away; one line of at most 500 characters.
+    #[serde(default)]
+    pub reason: String,
 }
 
 /// Facts of the server.

@@ -200,6 +200,10 @@ words! {
     Role of hostler_core::access::Role {
         /// Everything.
         Administrator "administrator",
+        /// Sees everything and changes nothing.
+        ReadOnly "read_only",
+        /// Own objects, with the functions given to experienced customers.
+        AdvancedUser "advanced_user",
         /// Own objects.
         User "user",
     }

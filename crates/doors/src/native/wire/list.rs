@@ -1,35 +1,17 @@
 //! Lists: which page of what, from the query string.
 //!
-//! Each list names the columns it may be ordered by and the parameters that narrow it. Whatever else stands in the
-//! query is refused by name: a misspelt filter that is silently ignored answers with too much.
+//! Each list names the fields it may be filtered and ordered by, and the parameters that narrow it. Whatever else stands
+//! in the query is refused by name: a misspelt filter that is silently ignored answers with too much.
 
 use super::{Answer, Refusal, cursor};
 use crate::native::types::Page;
 use hostler_core::core as domain;
 use hostler_core::core::ListAsk;
-use hostler_core::query::{Compare, Filter};
+use hostler_core::query::language::{self, Expression, Field, Malformed, Order, Place};
+use hostler_core::query::{Compare, Filter, Sort};
 use hostler_core::record::Value;
 use std::collections::BTreeMap;
 use uuid::Uuid;
-
-/// A column that a list may be ordered by, with the type of its values.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Column {
-    /// Text.
-    Text(&'static str),
-    /// Numbers and times.
-    Int(&'static str),
-    /// Keys.
-    Id(&'static str),
-}
-
-impl Column {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Text(name) | Self::Int(name) | Self::Id(name) => name,
-        }
-    }
-}
 
 /// How a parameter narrows a list.
 #[derive(Clone, Copy, Debug)]
@@ -51,8 +33,8 @@ pub(crate) enum Pick {
 /// What a list may be asked.
 #[derive(Debug)]
 pub(crate) struct ListSpec {
-    /// Columns to order by; the first is the default.
-    pub(crate) orders: &'static [Column],
+    /// What `where` and `order_by` may name; by the first it is ordered when nothing is said.
+    pub(crate) fields: &'static [Field],
     /// Parameters that narrow it.
     pub(crate) picks: &'static [(&'static str, Pick)],
 }
@@ -61,8 +43,11 @@ pub(crate) struct ListSpec {
 #[derive(Debug)]
 pub(crate) struct ListQuery {
     ask: ListAsk,
+    /// The order as it was asked for, which its cursors belong to.
     order: String,
     own: BTreeMap<String, String>,
+    /// What `where` said.
+    expression: Option<Expression>,
 }
 
 const DEFAULT_LIMIT: u32 = 100;
@@ -71,19 +56,23 @@ const MAX_LIMIT: u32 = 1000;
 impl ListQuery {
     /// Reads the parameters of a list.
     pub(crate) fn read(parameters: &BTreeMap<String, String>, spec: &ListSpec) -> Answer<Self> {
-        let default = spec.orders.first().copied().unwrap_or(Column::Id("id"));
-        let order = parameters.get("order").map_or_else(|| default.name().to_owned(), String::clone);
-        let (column, descending) = order_of(&order, spec)?;
+        let (order, sorts, name) = order_of(parameters, spec)?;
         let after = parameters.get("after").map(|text| {
-            cursor::decode(text, &order, &column).ok_or_else(|| {
+            cursor::decode(text, &name, |values| order.admits(&sorts, values)).ok_or_else(|| {
                 let text = "this is not a cursor of a list in this order";
-                Refusal::malformed("after", text).hint("use `next` of the page before, with the same `order`")
+                Refusal::malformed("after", text).hint("use `next` of the page before, with the same order")
             })
         });
-        let mut filter = Filter::All;
+        let expression = parameters.get("where").map(String::as_str).unwrap_or_default();
+        let misread = |error: Malformed| Refusal::misread("where", &error);
+        let expression = language::parse(expression).map_err(misread)?;
+        let mut filter = match &expression {
+            Some(expression) => expression.filter(spec.fields).map_err(misread)?,
+            None => Filter::All,
+        };
         let mut own = BTreeMap::new();
         for (name, value) in parameters {
-            if ["limit", "after", "order"].contains(&name.as_str()) {
+            if ["limit", "after", "order", "order_by", "where"].contains(&name.as_str()) {
                 continue;
             }
             let Some((column, pick)) = spec.picks.iter().find(|(known, _)| known == name) else {
@@ -98,12 +87,17 @@ impl ListQuery {
         }
         let ask = ListAsk {
             filter,
-            order: column.name(),
-            descending,
+            order: sorts,
             after: after.transpose()?,
             limit: limit(parameters)?,
+            ..ListAsk::default()
         };
-        Ok(Self { ask, order, own })
+        Ok(Self { ask, order: name, own, expression })
+    }
+
+    /// Whether `where` says anything of this field.
+    pub(crate) fn speaks_of(&self, field: &str) -> bool {
+        self.expression.as_ref().is_some_and(|expression| expression.speaks_of(field))
     }
 
     /// A parameter that the route sees to itself.
@@ -129,17 +123,40 @@ impl ListQuery {
     }
 }
 
-fn order_of(order: &str, spec: &ListSpec) -> Answer<(Column, bool)> {
-    let (name, descending) = match order.strip_prefix('-') {
+/// The order, what the list is ordered by, and the name that its cursors carry.
+fn order_of(parameters: &BTreeMap<String, String>, spec: &ListSpec) -> Answer<(Order, Vec<Sort>, String)> {
+    match (parameters.get("order"), parameters.get("order_by")) {
+        (Some(_), Some(_)) => {
+            Err(Refusal::malformed("order_by", "`order` and `order_by` exclude each other"))
+        }
+        (None, Some(text)) => {
+            let order = language::order(text, spec.fields);
+            let order = order.map_err(|error| Refusal::misread("order_by", &error))?;
+            let sorts = order.sorts();
+            Ok((order, sorts, format!("by {text}")))
+        }
+        (Some(text), None) => one_column(text, spec),
+        (None, None) => one_column(spec.fields.first().map_or("id", |field| field.name), spec),
+    }
+}
+
+/// An order by one column as it is kept, which an index may have; ties are broken by the key.
+fn one_column(text: &str, spec: &ListSpec) -> Answer<(Order, Vec<Sort>, String)> {
+    let (name, descending) = match text.strip_prefix('-') {
         Some(name) => (name, true),
-        None => (order, false),
+        None => (text, false),
     };
-    let found = spec.orders.iter().find(|column| column.name() == name);
-    found.map(|column| (*column, descending)).ok_or_else(|| {
-        let known: Vec<&str> = spec.orders.iter().map(|column| column.name()).collect();
-        let text = format!("this list has no order `{}`; known: {}", shortened(order), known.join(", "));
-        Refusal::malformed("order", text).hint("a minus sign before it turns the order around")
-    })
+    let columns = spec.fields.iter().filter_map(|field| match field.place {
+        Place::Column(column) => Some((field, column)),
+        _ => None,
+    });
+    let Some((field, column)) = columns.clone().find(|(field, _)| field.name == name) else {
+        let known: Vec<&str> = columns.map(|(field, _)| field.name).collect();
+        let text = format!("this list has no order `{}`; known: {}", shortened(text), known.join(", "));
+        return Err(Refusal::malformed("order", text).hint("a minus sign before it turns the order around"));
+    };
+    let sort = Sort { descending, ..Sort::ascending(column) };
+    Ok((Order::by(*field, descending), vec![sort], text.to_owned()))
 }
 
 fn limit(parameters: &BTreeMap<String, String>) -> Answer<u32> {
@@ -195,9 +212,16 @@ fn shortened(text: &str) -> String {
 mod tests {
     use super::*;
     use hostler_core::query::Cursor;
+    use hostler_core::query::language::Holds;
+    use hostler_core::record::Kind;
 
     const SPEC: ListSpec = ListSpec {
-        orders: &[Column::Id("id"), Column::Text("name"), Column::Int("created_at")],
+        fields: &[
+            Field::own("id", Holds::Key),
+            Field::own("name", Holds::Text),
+            Field::own("created_at", Holds::Moment),
+            Field::through("host.name", Holds::Word, "host", Kind::Host, "name"),
+        ],
         picks: &[
             ("name", Pick::Contains),
             ("life", Pick::Words(&["creating", "present", "gone"])),
@@ -221,7 +245,7 @@ mod tests {
     #[test]
     fn nothing_asked_is_the_first_hundred_in_order_of_creation() {
         let ask = read(&[]).unwrap().ask();
-        assert_eq!((ask.filter, ask.order, ask.descending, ask.limit), (Filter::All, "id", false, 100));
+        assert_eq!((ask.filter, ask.order, ask.limit), (Filter::All, vec![Sort::ascending("id")], 100));
     }
 
     #[test]
@@ -254,19 +278,42 @@ mod tests {
             ("host", "x"),
             ("open", "1"),
             ("nmae", "x"),
+            ("where", "colour EQ 1"),
+            ("where", "name EQ"),
+            ("order_by", "colour"),
+            ("order", "host.name"),
         ] {
             assert_eq!(refused_field(&[(name, value)]), name, "{value}");
         }
     }
 
     #[test]
+    fn the_language_narrows_what_parameters_leave() {
+        let ask = read(&[("where", "host.name EQ 'a' OR name EQ B"), ("life", "gone")]).unwrap().ask();
+        let host = Filter::Through("host", Kind::Host, Box::new(Filter::eq("name", "a")));
+        let either = Filter::Or(vec![host, Filter::Folded("name", Compare::Eq, "B".into())]);
+        assert_eq!(ask.filter, either.and(Filter::eq("life", "gone")));
+        let query = read(&[("where", "NOT (name EQ x)")]).unwrap();
+        assert!(query.speaks_of("name") && !query.speaks_of("id"));
+    }
+
+    #[test]
     fn the_next_page_goes_on_where_the_last_ended() {
-        let first = read(&[("order", "-name"), ("limit", "2")]).unwrap();
-        let cursor = Cursor { value: "b".into(), id: Uuid::from_u128(2) };
-        let page = first.page(domain::Page { items: vec![1, 2], next: Some(cursor.clone()) }, |item| item);
-        let next = page.next.unwrap();
-        let second = read(&[("order", "-name"), ("after", &next)]).unwrap().ask();
-        assert_eq!((second.after, second.order, second.descending), (Some(cursor), "name", true));
-        assert_eq!(refused_field(&[("order", "name"), ("after", &next)]), "after");
+        for (asked, descending, folded, values) in [
+            ("order", "-name", false, vec!["b".into()]),
+            ("order_by", "name desc", true, vec!["b".into(), 7.into()]),
+            ("order_by", "host.name desc", false, vec![Value::Null, 7.into()]),
+        ] {
+            let first = read(&[(asked, descending), ("limit", "2")]).unwrap();
+            let cursor = Cursor { values, id: Uuid::from_u128(2) };
+            let next = Some(cursor.clone());
+            let page = first.page(domain::Page { items: vec![1, 2], next, total: None }, |item| item);
+            let next = page.next.unwrap();
+            let second = read(&[(asked, descending), ("after", &next)]).unwrap().ask();
+            assert_eq!(second.after, Some(cursor));
+            assert_eq!((second.order[0].descending, second.order[0].folded), (true, folded));
+            assert_eq!(refused_field(&[(asked, "name"), ("after", &next)]), "after");
+        }
+        assert_eq!(refused_field(&[("order", "id"), ("order_by", "id")]), "order_by");
     }
 }

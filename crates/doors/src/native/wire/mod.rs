@@ -6,7 +6,7 @@ mod list;
 mod problem;
 
 pub(crate) use extract::{By, OptionallyPosted, Parameters, Posted, accepted, created, session};
-pub(crate) use list::{Column, ListQuery, ListSpec, Pick};
+pub(crate) use list::{ListQuery, ListSpec, Pick};
 pub use problem::Refusal;
 
 /// The answer to one request.

@@ -7,6 +7,7 @@ use crate::native::types::Problem;
 use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use hostler_core::query::language::Malformed;
 use hostler_core::{Error, ErrorKind};
 use uuid::Uuid;
 
@@ -20,6 +21,7 @@ struct Why {
     code: &'static str,
     detail: String,
     field: Option<String>,
+    position: Option<usize>,
     hint: Option<String>,
     task: Option<Uuid>,
     retry_after_s: Option<u64>,
@@ -35,6 +37,7 @@ impl Refusal {
             code,
             detail: detail.into(),
             field: None,
+            position: None,
             hint: None,
             task: None,
             retry_after_s: None,
@@ -46,6 +49,13 @@ impl Refusal {
     pub(crate) fn malformed(field: impl Into<String>, detail: impl Into<String>) -> Self {
         let mut refusal = Self::new(StatusCode::BAD_REQUEST, "malformed", detail);
         refusal.0.field = Some(field.into()).filter(|field| !field.is_empty());
+        refusal
+    }
+
+    /// A filter or an order makes no sense; `field` names the parameter.
+    pub(crate) fn misread(field: &'static str, error: &Malformed) -> Self {
+        let mut refusal = Self::malformed(field, error.to_string());
+        refusal.0.position = Some(error.position);
         refusal
     }
 
@@ -84,6 +94,7 @@ impl Refusal {
             detail: why.detail,
             code: why.code.to_owned(),
             field: why.field,
+            position: why.position,
             hint: why.hint,
             task: why.task,
             request_id: Some(request_id.to_owned()),
@@ -133,7 +144,8 @@ impl From<Error> for Refusal {
         let worth_logging = status == StatusCode::INTERNAL_SERVER_ERROR || error.cause.is_some();
         let log = worth_logging.then(|| error.chain());
         let (code, detail, hint) = (error.code, error.text, error.hint);
-        Self(Box::new(Why { status, code, detail, field, hint, task, retry_after_s, log }))
+        let position = None;
+        Self(Box::new(Why { status, code, detail, field, position, hint, task, retry_after_s, log }))
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod problem;
 mod sse;
+mod trust;
 mod wait;
 
 pub(super) use sse::{Feed, Message};
@@ -18,6 +19,7 @@ use serde::de::DeserializeOwned;
 use std::io::ErrorKind;
 use std::path::Path;
 use std::time::Duration;
+use trust::Trust;
 
 /// Objects asked for at a time.
 const PAGE: usize = 500;
@@ -36,7 +38,7 @@ impl Client {
     /// To the server that the options and the environment name.
     pub(crate) fn new(global: &Global) -> Result<Self, Failure> {
         match &global.url {
-            Some(url) => Self::remote(url, token(global)?),
+            Some(url) => Self::remote(url, token(global)?, &Trust::of(global)?),
             None => {
                 let (_, data_dir) = config::load(&global.overrides(None), &Variables::of_process())?;
                 Self::local(&data_dir)
@@ -44,7 +46,7 @@ impl Client {
         }
     }
 
-    fn remote(url: &str, token: Option<String>) -> Result<Self, Failure> {
+    fn remote(url: &str, token: Option<String>, trust: &Trust) -> Result<Self, Failure> {
         let refused =
             |why: &str| Failure::usage(format!("--url: `{url}` is no address of a server")).cause(why);
         let base = Url::parse(&format!("{}/hostler/v1/", url.trim_end_matches('/')))
@@ -52,7 +54,11 @@ impl Client {
         if !matches!(base.scheme(), "http" | "https") {
             return Err(refused("it must begin with http:// or https://"));
         }
-        let http = builder().build().map_err(|error| Failure::because("cannot make requests", &error))?;
+        if base.scheme() == "http" && !matches!(trust, Trust::System) {
+            return Err(refused("with --ca or --fingerprint it must begin with https://"));
+        }
+        let http = trust.applied(builder())?.build();
+        let http = http.map_err(|error| Failure::because("cannot make requests", &error))?;
         Ok(Self { http, base, token, socket: None })
     }
 
@@ -188,6 +194,11 @@ fn token(global: &Global) -> Result<Option<String>, Failure> {
 }
 
 fn unreachable(error: &reqwest::Error) -> Failure {
-    let hint = "is it running? `hostler serve` starts one; its log says more";
-    Failure::because("the server does not answer", error).hint(hint)
+    let failure = Failure::because("the server does not answer", error);
+    if failure.causes.iter().any(|cause| cause.contains("certificate")) {
+        return failure.hint(
+            "name who vouches for it with --ca, or its --fingerprint, which `hostler doctor` shows there",
+        );
+    }
+    failure.hint("is it running? `hostler serve` starts one; its log says more")
 }

@@ -1,7 +1,7 @@
 //! What can be asked for about machines.
 
 use super::rules;
-use crate::cli::args::Wait;
+use crate::cli::args::{Listing, Wait};
 use crate::cli::show::units;
 use clap::{Args, Subcommand};
 use hostler_doors::native::types::InboundRule;
@@ -132,6 +132,8 @@ pub(in crate::cli) struct List {
     /// At most so many
     #[arg(long, value_name = "COUNT")]
     pub(super) limit: Option<usize>,
+    #[command(flatten)]
+    listing: Listing,
 }
 
 impl List {
@@ -139,7 +141,8 @@ impl List {
     pub(super) fn filters(&self) -> Vec<(&'static str, String)> {
         let given = [("name", &self.name), ("observed", &self.power), ("template", &self.template)];
         let given = given.into_iter().filter_map(|(name, value)| Some((name, value.clone()?)));
-        given.chain(self.all.then(|| ("gone", "true".to_owned()))).collect()
+        let given = given.chain(self.all.then(|| ("gone", "true".to_owned())));
+        given.chain(self.listing.clone().query()).collect()
     }
 }
 

@@ -1,6 +1,7 @@
 //! `token` and `whoami`: who may come in.
 
 use crate::cli::Session;
+use crate::cli::args::Listing;
 use crate::cli::show::units;
 use crate::failure::{Exit, Failure};
 use crate::output;
@@ -26,7 +27,7 @@ Example:
     },
     /// List tokens
     #[command(visible_alias = "ls")]
-    List,
+    List(Listing),
     /// End a token at once
     Revoke {
         /// Its id
@@ -42,8 +43,8 @@ pub(in crate::cli) async fn token(session: &Session, command: TokenCommand) -> R
             let created: TokenCreated = client.post(&["tokens"], &ask).await?;
             session.show.said(&created, &created.secret);
         }
-        TokenCommand::List => {
-            let tokens: Vec<Token> = client.list(&["tokens"], &[], None).await?;
+        TokenCommand::List(listing) => {
+            let tokens: Vec<Token> = client.list(&["tokens"], &listing.query(), None).await?;
             session.show.list(&tokens, &["id", "description", "created", "ends"], |token| {
                 let ends = token.expires_at.as_deref().map_or_else(|| "never".into(), units::ago);
                 vec![token.id.to_string(), token.description.clone(), units::ago(&token.created_at), ends]
