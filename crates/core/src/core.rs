@@ -1,5 +1,6 @@
 //! The facade: everything a door may ask is a method here, spread over the domains' `commands.rs`.
 
+use crate::access::{Passwords, Uses};
 use crate::doctor::Notes;
 use crate::error::{Error, Result};
 use crate::events::{Change, NewEvent};
@@ -88,6 +89,8 @@ pub struct Core {
     absences: Arc<Absences>,
     notes: Arc<Notes>,
     maintenance: Arc<Known>,
+    passwords: Arc<Passwords>,
+    uses: Arc<Uses>,
 }
 
 impl std::fmt::Debug for Core {
@@ -141,6 +144,8 @@ impl Core {
             absences: Arc::default(),
             notes: Arc::default(),
             maintenance: Arc::default(),
+            passwords: Arc::default(),
+            uses: Arc::default(),
         }
     }
 
@@ -179,6 +184,16 @@ impl Core {
 
     pub(crate) fn known_maintenance(&self) -> &Known {
         &self.maintenance
+    }
+
+    /// Hashes and verifies passwords, few at a time.
+    pub(crate) fn passwords(&self) -> &Passwords {
+        &self.passwords
+    }
+
+    /// When credentials were last used, as far as not written.
+    pub(crate) fn uses(&self) -> &Uses {
+        &self.uses
     }
 
     pub(crate) fn ids(&self) -> &Arc<dyn Ids> {

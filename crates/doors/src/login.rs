@@ -7,13 +7,15 @@
 use crate::client::Client;
 use crate::state::DoorState;
 use axum::http::{Extensions, HeaderMap, header};
-use hostler_core::access::Caller;
+use hostler_core::access::{Caller, CredentialKind, Via};
+use hostler_core::secret::Secret;
 use hostler_core::time::Timestamp;
 use hostler_core::{Core, Error, ErrorKind};
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
+use tokio::sync::Semaphore;
 
 /// The peer of a unix socket. The listener inserts it into the extensions of every request of such a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,44 +33,16 @@ impl LocalPeer {
     }
 }
 
-/// A caller and what they came in with, so that a long stream can ask again whether it still counts.
+/// A caller who came in, so that a long stream can ask again whether they still may.
 #[derive(Clone, Debug)]
 pub(crate) struct Session {
     pub(crate) caller: Caller,
-    credential: Credential,
-}
-
-#[derive(Clone)]
-enum Credential {
-    Token(String),
-    Local,
-}
-
-impl std::fmt::Debug for Credential {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Token(_) => "Token",
-            Self::Local => "Local",
-        })
-    }
-}
-
-impl Credential {
-    async fn caller(&self, core: &Core) -> Result<Caller, Error> {
-        match self {
-            Self::Token(secret) => core.caller_by_token(secret).await,
-            Self::Local => core.local_administrator().await,
-        }
-    }
 }
 
 impl Session {
     /// Whether the credential still counts. A database that does not answer ends nothing.
     pub(crate) async fn still_counts(&self, core: &Core) -> bool {
-        match self.credential.caller(core).await {
-            Ok(caller) => caller == self.caller,
-            Err(error) => error.kind != ErrorKind::Unauthenticated,
-        }
+        core.still_counts(&self.caller).await.unwrap_or(true)
     }
 }
 
@@ -91,22 +65,63 @@ pub(crate) async fn session(
     extensions: &Extensions,
 ) -> Result<Session, Refused> {
     let local = extensions.get::<LocalPeer>();
-    let credential = match bearer(headers) {
-        Ok(Some(secret)) => Credential::Token(secret.to_owned()),
-        Ok(None) if local.is_some_and(|peer| peer.is_administrator()) => Credential::Local,
+    let address = extensions.get::<Client>().and_then(|client| client.address);
+    let via = Via { door: "native", address };
+    let found = match bearer(headers) {
+        Ok(Some(secret)) => state.core().caller_by(secret, KINDS, via).await,
+        Ok(None) if local.is_some_and(|peer| peer.is_administrator()) => {
+            state.core().local_administrator().await
+        }
         Ok(None) => return Err(Refused::By(Error::unauthenticated("this needs a token"))),
         Err(error) => return Err(Refused::By(error)),
     };
-    match credential.caller(state.core()).await {
-        Ok(caller) => Ok(Session { caller, credential }),
+    match found {
+        Ok(caller) => Ok(Session { caller }),
         Err(error) if error.kind == ErrorKind::Unauthenticated && local.is_none() => {
-            let from = extensions.get::<Client>().and_then(|client| client.address);
+            let from = Source::Address(address);
             match state.failures().failed(from, state.core().clock().now()) {
                 Some(retry_after_s) => Err(Refused::TooMany { retry_after_s }),
                 None => Err(Refused::By(error)),
             }
         }
         Err(error) => Err(Refused::By(error)),
+    }
+}
+
+/// Lets somebody in by login name or e-mail address and password, whichever the door.
+///
+/// Failures count per address, and per address and account together. After ten of the latter within a minute no
+/// password is checked for that pair, so that guessing is slow; elsewhere that account comes in as before. The unix
+/// socket is exempt.
+pub(crate) async fn by_password(
+    state: &DoorState,
+    extensions: &Extensions,
+    name: &str,
+    password: &Secret,
+    door: &'static str,
+) -> Result<Caller, Refused> {
+    let address = extensions.get::<Client>().and_then(|client| client.address);
+    let via = Via { door, address };
+    if extensions.get::<LocalPeer>().is_some() {
+        return state.core().log_in(name, password, via).await.map_err(Refused::By);
+    }
+    let failures = state.failures();
+    let pair = || Source::Pair(address, name.chars().take(254).collect::<String>().trim().to_lowercase());
+    let now = || state.core().clock().now();
+    // Asked with a place in the queue, so that a crowd of guesses does not get past the count.
+    let _place = failures.queue.acquire().await;
+    if let Some(retry_after_s) = failures.wait(pair(), now()) {
+        return Err(Refused::TooMany { retry_after_s });
+    }
+    match state.core().log_in(name, password, via).await {
+        Err(error) if error.kind == ErrorKind::Unauthenticated => {
+            let waits = [failures.failed(pair(), now()), failures.failed(Source::Address(address), now())];
+            match waits.into_iter().flatten().max() {
+                Some(retry_after_s) => Err(Refused::TooMany { retry_after_s }),
+                None => Err(Refused::By(error)),
+            }
+        }
+        other => other.map_err(Refused::By),
     }
 }
 
@@ -128,36 +143,76 @@ fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Error> {
 
 const WINDOW: Duration = Duration::from_secs(60);
 const ALLOWED: usize = 10;
-/// Addresses remembered, at most; an attacker with more of them is not slowed down, but costs no more memory.
-const ADDRESSES: usize = 10_000;
+/// Remembered, at most; an attacker with more addresses is not slowed down, but costs no more memory.
+const SOURCES: usize = 10_000;
+/// Passwords on their way, at most; more wait.
+const QUEUE: usize = 32;
+/// What lets somebody in here: what is to be redeemed once has its own routes.
+const KINDS: &[CredentialKind] = &[CredentialKind::Token, CredentialKind::Session];
 
-/// Failed logins of the last minute, per address.
-#[derive(Debug, Default)]
+/// What failed logins are counted by.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Source {
+    /// An address, whoever was tried.
+    Address(Option<IpAddr>),
+    /// An address and the name that was tried.
+    Pair(Option<IpAddr>, String),
+}
+
+/// Failed logins of the last minute.
+#[derive(Debug)]
 pub(crate) struct Failures {
-    times: Mutex<HashMap<Option<IpAddr>, VecDeque<Timestamp>>>,
+    times: Mutex<HashMap<Source, VecDeque<Timestamp>>>,
+    queue: Semaphore,
+}
+
+impl Default for Failures {
+    fn default() -> Self {
+        Self { times: Mutex::default(), queue: Semaphore::new(QUEUE) }
+    }
 }
 
 impl Failures {
-    /// Counts a failure. Beyond what is allowed: seconds until the next is.
-    pub(crate) fn failed(&self, from: Option<IpAddr>, now: Timestamp) -> Option<u64> {
+    /// Seconds until this source may try again; none when it may now.
+    pub(crate) fn wait(&self, source: Source, now: Timestamp) -> Option<u64> {
         let mut all = self.times.lock().unwrap_or_else(PoisonError::into_inner);
-        let fresh = |at: &Timestamp| now.since(*at) < WINDOW;
-        if all.len() >= ADDRESSES {
-            all.retain(|_, times| times.back().is_some_and(fresh));
+        left(all.get_mut(&near(source))?, now)
+    }
+
+    /// Counts a failure. Beyond what is allowed: seconds until the next is.
+    pub(crate) fn failed(&self, source: Source, now: Timestamp) -> Option<u64> {
+        let mut all = self.times.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.len() >= SOURCES {
+            all.retain(|_, times| times.back().is_some_and(|at| is_fresh(*at, now)));
         }
-        if all.len() >= ADDRESSES {
+        if all.len() >= SOURCES {
             all.clear();
         }
-        let times = all.entry(from.map(neighbourhood)).or_default();
-        while times.front().is_some_and(|at| !fresh(at)) {
-            times.pop_front();
-        }
-        if times.len() < ALLOWED {
+        let times = all.entry(near(source)).or_default();
+        let wait = left(times, now);
+        if wait.is_none() {
             times.push_back(now);
-            return None;
         }
-        let oldest = times.front().copied().unwrap_or(now);
-        Some((WINDOW.saturating_sub(now.since(oldest))).as_secs().max(1))
+        wait
+    }
+}
+
+/// Of the last minute. A time that is still to come is from before the clock was set back, and counts no longer.
+fn is_fresh(at: Timestamp, now: Timestamp) -> bool {
+    at <= now && now.since(at) < WINDOW
+}
+
+/// Seconds until one more is allowed; none when it is now.
+fn left(times: &mut VecDeque<Timestamp>, now: Timestamp) -> Option<u64> {
+    times.retain(|at| is_fresh(*at, now));
+    let oldest = (times.len() >= ALLOWED).then(|| times.front().copied()).flatten()?;
+    Some(WINDOW.saturating_sub(now.since(oldest)).as_secs().max(1))
+}
+
+fn near(source: Source) -> Source {
+    match source {
+        Source::Address(ip) => Source::Address(ip.map(neighbourhood)),
+        Source::Pair(ip, name) => Source::Pair(ip.map(neighbourhood), name),
     }
 }
 
@@ -194,7 +249,7 @@ mod tests {
     #[test]
     fn the_eleventh_failure_within_a_minute_has_to_wait() {
         let failures = Failures::default();
-        let from = |text: &str| Some(text.parse::<IpAddr>().unwrap());
+        let from = |text: &str| Source::Address(Some(text.parse::<IpAddr>().unwrap()));
         for second in 0..10 {
             assert_eq!(failures.failed(from("192.0.2.1"), Timestamp(second * 1000)), None);
         }
@@ -202,6 +257,21 @@ mod tests {
         assert_eq!(failures.failed(from("::ffff:192.0.2.1"), Timestamp(10_000)), Some(50));
         assert_eq!(failures.failed(from("192.0.2.2"), Timestamp(10_000)), None);
         assert_eq!(failures.failed(from("192.0.2.1"), Timestamp(60_000)), None);
+    }
+
+    #[test]
+    fn a_pair_waits_alone_and_a_clock_set_back_forgives() {
+        let failures = Failures::default();
+        let address = "192.0.2.1".parse::<IpAddr>().ok();
+        let ann = || Source::Pair(address, "ann".into());
+        for _ in 0..10 {
+            assert_eq!(failures.wait(ann(), Timestamp(100_000)), None);
+            assert_eq!(failures.failed(ann(), Timestamp(100_000)), None);
+        }
+        assert_eq!(failures.wait(ann(), Timestamp(101_000)), Some(59));
+        assert_eq!(failures.wait(Source::Pair(address, "bob".into()), Timestamp(101_000)), None);
+        assert_eq!(failures.wait(Source::Pair(None, "ann".into()), Timestamp(101_000)), None);
+        assert_eq!(failures.wait(ann(), Timestamp(50_000)), None, "the clock was set back");
     }
 
     #[test]

@@ -101,6 +101,16 @@ impl Record for Account {
             ("created_at", self.created_at.0.into()),
         ]
     }
+
+    fn summary(&self) -> Option<serde_json::Value> {
+        Some(
+            serde_json::json!({ "number": self.number, "login": self.login, "role": self.role, "enabled": self.enabled }),
+        )
+    }
+
+    fn owner(&self) -> Option<AccountId> {
+        Some(self.id)
+    }
 }
 
 /// Accounts that are granted the same.
@@ -133,6 +143,10 @@ impl Record for Group {
     fn columns(&self) -> Vec<(&'static str, Value)> {
         vec![("name", self.name.as_str().into()), ("created_at", self.created_at.0.into())]
     }
+
+    fn summary(&self) -> Option<serde_json::Value> {
+        Some(serde_json::json!({ "number": self.number, "name": self.name }))
+    }
 }
 
 /// An account is in a group; at most once.
@@ -164,6 +178,14 @@ impl Record for Member {
             ("account", self.account.0.into()),
             ("created_at", self.created_at.0.into()),
         ]
+    }
+
+    fn summary(&self) -> Option<serde_json::Value> {
+        Some(serde_json::json!({ "group": self.group, "account": self.account }))
+    }
+
+    fn owner(&self) -> Option<AccountId> {
+        Some(self.account)
     }
 }
 

@@ -89,6 +89,16 @@ impl Credential {
         let idle = |seconds: u32| now.since(last) >= std::time::Duration::from_secs(seconds.into());
         self.expires_at.is_none_or(|end| now < end) && !self.idle_s.is_some_and(idle)
     }
+
+    /// When it stops to count unless it is used again, as far as written.
+    pub fn ends_at(&self) -> Option<Timestamp> {
+        let last = self.used_at.unwrap_or(self.created_at);
+        let idle = self.idle_s.map(|seconds| last.plus(std::time::Duration::from_secs(seconds.into())));
+        match (self.expires_at, idle) {
+            (Some(end), Some(idle)) => Some(end.min(idle)),
+            (end, idle) => end.or(idle),
+        }
+    }
 }
 
 impl Record for Credential {
@@ -102,9 +112,17 @@ impl Record for Credential {
             ("created_at", self.created_at.0.into()),
             ("kind", self.kind.word().into()),
             ("description", self.description.as_str().into()),
-            ("expires_at", self.expires_at.map(|end| end.0).into()),
+            ("expires_at", self.ends_at().map(|end| end.0).into()),
             ("used_at", self.used_at.map(|at| at.0).into()),
         ]
+    }
+
+    fn summary(&self) -> Option<serde_json::Value> {
+        Some(serde_json::json!({ "number": self.number, "kind": self.kind, "account": self.account }))
+    }
+
+    fn owner(&self) -> Option<AccountId> {
+        Some(self.account)
     }
 }
 

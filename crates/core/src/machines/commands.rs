@@ -101,6 +101,11 @@ impl Core {
         let storage: StoragePlace = self.get(template.storage.0).await?;
         let host: Host = self.get(storage.host.0).await?;
         let mut machine = self.machine_drafted(caller, ask, &template, &host)?;
+        for key in self.ssh_keys_of(machine.owner).await? {
+            if !machine.ssh_keys.contains(&key) {
+                machine.ssh_keys.push(key);
+            }
+        }
         let holder = (machine.id, machine.owner);
         let (nic, addresses) = self.card_drafted(&network, holder, 0, &ask.addresses).await?;
         machine.nics.push(nic);

@@ -1,6 +1,6 @@
 //! The housekeeper: forgets what ended long ago, takes up what was left unfinished, lets go of what nobody holds.
 
-use crate::access::{Caller, Credential, Replay, Role, Via};
+use crate::access::{Caller, Replay, Role, Via};
 use crate::core::Core;
 use crate::error::{ErrorKind, Result};
 use crate::machines::{Life, Machine};
@@ -62,7 +62,8 @@ impl Housekeeper {
         self.forget::<Task>("created_at", Some(Filter::eq("open", false)), now.minus(settings.keep_tasks))
             .await?;
         self.forget::<Replay>("created_at", None, now.minus(settings.keep_events)).await?;
-        self.expired_credentials(now).await?;
+        self.core.write_uses().await?;
+        self.core.credentials_tidy(now).await?;
         while self.core.store().prune_events(now.minus(settings.keep_events), 1000).await? == 1000 {}
         self.let_go::<Machine>(|machine| machine.task, |machine| machine.let_go(Some(CUT_OFF.into())))
             .await?;
@@ -85,14 +86,6 @@ impl Housekeeper {
         let old: Vec<R> = self.core.select(Select::new(which.unwrap_or(Filter::All).and(old), PAGE)).await?;
         for record in old {
             self.drop_record(&record).await?;
-        }
-        Ok(())
-    }
-
-    async fn expired_credentials(&self, now: Timestamp) -> Result<()> {
-        let over = Filter::Is("expires_at", Compare::Le, now.0.into());
-        for credential in self.core.select::<Credential>(Select::new(over, PAGE)).await? {
-            self.drop_record(&credential).await?;
         }
         Ok(())
     }

@@ -7,7 +7,9 @@ use crate::state::DoorState;
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use hostler_core::ids::CredentialId;
+use hostler_core::access::{CredentialAsk, CredentialKind};
+use hostler_core::core::ListAsk;
+use hostler_core::query::Filter;
 use std::time::Duration;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -27,6 +29,11 @@ async fn account_show(State(state): State<DoorState>, By(caller): By) -> Answer<
 
 const TOKENS: ListSpec = ListSpec { fields: fields::TOKENS, picks: &[("account", Pick::Key)] };
 
+/// A list of credentials of this kind.
+fn only(kind: CredentialKind, ask: ListAsk) -> ListAsk {
+    ListAsk { filter: ask.filter.and(Filter::eq("kind", kind.word())), ..ask }
+}
+
 /// List tokens
 ///
 /// The caller's; an administrator sees everybody's. Secrets are not shown.
@@ -37,7 +44,7 @@ async fn token_list(
     parameters: Parameters,
 ) -> Answer<Json<Page<Token>>> {
     let query = ListQuery::read(&parameters.0, &TOKENS)?;
-    let page = state.core().token_list(&caller, query.ask()).await?;
+    let page = state.core().credential_list(&caller, only(CredentialKind::Token, query.ask())).await?;
     Ok(Json(query.page(page, Token::from)))
 }
 
@@ -51,9 +58,11 @@ async fn token_create(
     Posted { value, .. }: Posted<TokenCreate>,
 ) -> Answer {
     let lifetime = value.lifetime_s.map(Duration::from_secs);
-    let (token, secret) = state.core().token_create(&caller, &value.description, lifetime).await?;
+    let expires_at = lifetime.map(|time| state.core().clock().now().plus(time));
+    let ask = CredentialAsk { description: value.description, expires_at, ..CredentialAsk::default() };
+    let (token, secret) = state.core().credential_make(&caller, ask).await?;
     let token = Token::from(token);
-    Ok(created("tokens", token.id, TokenCreated { token, secret }))
+    Ok(created("tokens", token.id, TokenCreated { token, secret: secret.expose().to_owned() }))
 }
 
 /// End a token at once
@@ -67,8 +76,6 @@ async fn token_revoke(
     By(caller): By,
     Path(token): Path<String>,
 ) -> Answer<StatusCode> {
-    let missing = |_| hostler_core::Error::not_found("token", &token);
-    let id: CredentialId = token.parse().map_err(missing)?;
-    state.core().token_revoke(&caller, id).await?;
+    state.core().credential_end(&caller, &token).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -3,6 +3,7 @@
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{Method, Request, Response, StatusCode, header};
+use hostler_core::access::CredentialAsk;
 use hostler_doors::{DoorState, LocalPeer, router};
 use hostler_sim::{Mode, World};
 use serde_json::{Value, json};
@@ -364,7 +365,8 @@ async fn a_console_is_a_stream_until_the_server_shuts_down() {
     let world = World::with_template().await.unwrap();
     world.core.machine_create(&world.admin, &World::machine("web-1"), None).await.unwrap();
     world.run_tasks(Mode::Plain).await.unwrap();
-    let (_, secret) = world.core.token_create(&world.admin, "", None).await.unwrap();
+    let (_, secret) = world.core.credential_make(&world.admin, CredentialAsk::default()).await.unwrap();
+    let secret = secret.expose().to_owned();
     let shutdown = CancellationToken::new();
     let state = DoorState::new(world.core.clone(), shutdown.clone());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
