@@ -267,8 +267,8 @@ pub(in crate::cli) enum NicCommand {
 /// Options of `machine nic inbound`.
 #[derive(Args, Debug)]
 #[command(after_help = "\
-With neither rules nor --all nor --none it shows what holds. A rule is PROTOCOL[/PORT[-PORT]][@ADDRESS[/BITS]], with tcp,
-udp or icmp as the protocol. Answers to what the machine has begun itself always come through.
+With neither rules nor --all nor --none it shows what holds. Answers always come through.
+A rule is PROTOCOL[/PORT[-PORT]][@ADDRESS[/BITS]]; the protocol is tcp, udp or icmp.
 
 Examples:
   hostler machine nic inbound web 52:54:00:12:34:56
