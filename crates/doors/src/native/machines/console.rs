@@ -31,7 +31,7 @@ const MAX_BYTES: u64 = 1 << 20;
     get, path = "/machines/{machine}/console/log", tag = "machines",
     params(
         ("machine" = String, Path, description = "Id, number or name"),
-        ("bytes" = Option<u64>, Query, description = "At most this many, up to 1048576; 65536 when left out")
+        ("bytes" = Option<u64>, Query, maximum = 1048576, description = "At most this many, up to 1048576; 65536 when left out")
     ),
     responses((status = 200, body = String, content_type = "text/plain"))
 )]
