@@ -21,6 +21,7 @@ mod networks;
 mod program;
 mod real;
 mod reconcile;
+mod rights;
 mod secrets;
 mod server;
 mod tasks;

@@ -145,8 +145,8 @@ async fn no_longer_allowed(state: &DoorState, session: &Session, machine: &str) 
         if !session.still_counts(state.core()).await {
             return;
         }
-        if let Err(error) = state.core().machine_get(&session.caller, machine).await
-            && error.kind == ErrorKind::NotFound
+        if let Err(error) = state.core().machine_console_allowed(&session.caller, machine).await
+            && matches!(error.kind, ErrorKind::NotFound | ErrorKind::Denied)
         {
             return;
         }
