@@ -204,7 +204,8 @@ impl Core {
             Standing::Sees => {
                 let (kind, word) = (object.kind.word(), act.action.word());
                 let text = format!("you may see {kind} {key}, but not do this with it");
-                Err(Error::denied(text).hint(format!("it takes the action `{word}`")))
+                let error = Error::denied(text).hint(format!("it takes the action `{word}`"));
+                Err(self.denied(caller, act.name, Some((object.kind, object.id)), error).await)
             }
         }
     }

@@ -15,5 +15,7 @@ pub use hypervisor::{
     Sighting, SnapshotSpec,
 };
 pub use storage::{ImageSource, MediumFacts, Storage, StorageFacts, StorageItem, VolumeSpec};
-pub use store::{Alteration, Claim, Claimed, Commit, Committed, Fence, Stamp, Store, StoreError, StoreFacts};
+pub use store::{
+    Alteration, Claim, Claimed, Commit, Committed, Fence, Guard, Stamp, Store, StoreError, StoreFacts,
+};
 pub use switch::{InboundRule, NetworkSpec, Port, Protocol, Subnet, Switch, Uplink};

@@ -145,3 +145,17 @@ pub(super) const TOKENS: &[Field] = &[
     Field::own("expires_at", Moment),
     CREATED_AT,
 ];
+
+/// The audit trail.
+pub(super) const DEEDS: &[Field] = &[
+    ID,
+    NUMBER,
+    Field::own("account", Key),
+    Field::own("login", Text),
+    Field::own("action", Word),
+    Field::own("object", Key),
+    Field::own("object_kind", Word),
+    Field::own("door", Word),
+    Field::own("outcome", Word),
+    CREATED_AT,
+];

@@ -19,6 +19,7 @@ mod maintenance;
 mod media;
 mod places;
 mod render;
+mod rights;
 mod snapshots;
 mod system;
 mod tasks;
@@ -65,6 +66,7 @@ fn routes() -> OpenApiRouter<DoorState> {
         .merge(places::routes())
         .merge(tasks::routes())
         .merge(access::routes())
+        .merge(rights::routes())
         .merge(maintenance::routes())
         .merge(system::routes());
     document::begin()

@@ -15,6 +15,7 @@ mod machines;
 mod media;
 mod networks;
 mod places;
+mod rights;
 mod snapshots;
 mod tasks;
 mod words;
@@ -25,7 +26,7 @@ pub use disks::{
     VolumeLimits,
 };
 pub use lists::{
-    AddressesAsk, EventsAsk, MachinesAsk, NamedAsk, PageAsk, SnapshotsAsk, TasksAsk, TemplatesAsk, TokensAsk,
+    AddressesAsk, AuditAsk, EventsAsk, MachinesAsk, NamedAsk, PageAsk, SnapshotsAsk, TasksAsk, TemplatesAsk, TokensAsk,
     VolumesAsk,
 };
 pub use machines::{
@@ -35,13 +36,14 @@ pub use machines::{
 pub use media::{MediaAsk, Medium, MediumCreate};
 pub use networks::{Inbound, InboundRule, Network, NetworkCreate, Source, Subnet, Uplink};
 pub use places::{Accelerator, Address, AddressReserve, Cluster, Host, HostFacts, Range};
+pub use rights::{Amounts, Deed, Grant, GrantSet, Grants, Quota, Quotas};
 pub use snapshots::{Snapshot, SnapshotCreate, SnapshotRevert, SnapshotVolume};
 pub use tasks::{
     Doctor, Event, Finding, Info, Maintenance, MaintenanceSet, RepairAsk, RepairDone, RepairOutcome, Repairs,
     Task,
 };
 pub use words::{
-    Firmware, ImageFormat, Level, Life, MediumState, NetworkKind, Observed, Power, Protocol, Role,
+    Action, Firmware, ImageFormat, Level, Life, MediumState, NetworkKind, Observed, Power, Protocol, Role,
     SnapshotState, SourceFormat, TaskState, TemplateState, VolumeState,
 };
 

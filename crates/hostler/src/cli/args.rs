@@ -2,7 +2,7 @@
 
 use super::machine::{MachineCommand, Ssh};
 use super::objects::{
-    AddressCommand, HostCommand, MaintenanceCommand, MediumCommand, NetworkCommand, SnapshotCommand,
+    AddressCommand, AuditArgs, GrantCommand, QuotaCommand, HostCommand, MaintenanceCommand, MediumCommand, NetworkCommand, SnapshotCommand,
     StorageCommand, TaskCommand, TemplateCommand, TokenCommand, VolumeCommand,
 };
 use super::settings::ConfigCommand;
@@ -200,6 +200,15 @@ pub(super) enum Command {
     /// Tokens for the HTTP API
     #[command(subcommand)]
     Token(TokenCommand),
+    /// Who may do what with single objects
+    #[command(subcommand)]
+    Grant(GrantCommand),
+    /// How much anybody may have
+    #[command(subcommand)]
+    Quota(QuotaCommand),
+    /// List who did what
+    #[command(after_help = "Example:\n  hostler audit --action machine.delete --where \"created_at > '2026-01-01'\"")]
+    Audit(AuditArgs),
     /// Let nobody change anything for a while
     #[command(subcommand)]
     Maintenance(MaintenanceCommand),

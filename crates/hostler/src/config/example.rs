@@ -82,4 +82,8 @@ stop_patience_s = 60
 machines_h = 168
 tasks_h = 720
 events_h = 24
+
+[audit]
+# Days for which it is kept who did what.
+keep_days = 365
 "#;

@@ -15,7 +15,7 @@ pub use error::ConfigError;
 pub use example::EXAMPLE;
 pub use listen::Listen;
 pub use model::{
-    Config, Isolation, Keep, Log, LogFormat, Qemu, Secret, Server, Store, Tasks, Tls, address_in,
+    Audit, Config, Isolation, Keep, Log, LogFormat, Qemu, Secret, Server, Store, Tasks, Tls, address_in,
 };
 pub use source::{Overrides, Variables, load};
 

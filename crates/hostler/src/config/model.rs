@@ -39,6 +39,8 @@ pub struct Config {
     pub tasks: Tasks,
     /// How long what has ended is kept.
     pub keep: Keep,
+    /// Who did what.
+    pub audit: Audit,
     /// Read by `hostler-sim` only, which knows what may stand here.
     pub sim: toml::Table,
 }
@@ -275,6 +277,20 @@ pub struct Keep {
     pub events_h: u64,
 }
 
+/// The audit trail.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Audit {
+    /// How long its lines are kept, days.
+    pub keep_days: u64,
+}
+
+impl Default for Audit {
+    fn default() -> Self {
+        Self { keep_days: Settings::default().keep_deeds.as_secs() / 86_400 }
+    }
+}
+
 impl Default for Keep {
     fn default() -> Self {
         let settings = Settings::default();
@@ -337,9 +353,10 @@ impl Config {
             ("keep.machines_h", self.keep.machines_h),
             ("keep.tasks_h", self.keep.tasks_h),
             ("keep.events_h", self.keep.events_h),
+            ("audit.keep_days", self.audit.keep_days.saturating_mul(24)),
         ] {
             if !(1..=876_600).contains(&hours) {
-                return refuse(key, "must be between 1 and 876600");
+                return refuse(key, "must be between 1 and 876600, in hours");
             }
         }
         for prefix in &self.images.allow_addresses {
@@ -409,6 +426,7 @@ impl Config {
             keep_gone: hours(self.keep.machines_h),
             keep_tasks: hours(self.keep.tasks_h),
             keep_events: hours(self.keep.events_h),
+            keep_deeds: hours(self.audit.keep_days * 24),
             concurrency: self.tasks.concurrency,
         }
     }

@@ -19,6 +19,7 @@ mod media;
 mod native;
 mod networks;
 mod program;
+mod quotas;
 mod real;
 mod reconcile;
 mod rights;
