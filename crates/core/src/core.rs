@@ -1,8 +1,8 @@
 //! The facade: everything a door may ask is a method here, spread over the domains' `commands.rs`.
 
+use crate::access::Refusals;
 use crate::access::{Passwords, Uses};
 use crate::doctor::Notes;
-use crate::access::Refusals;
 use crate::error::{Error, Result};
 use crate::events::{Change, NewEvent};
 use crate::hosts::Absences;

@@ -137,7 +137,7 @@ impl Core {
     /// Denied, unless an administrator asks. Invalid, for what cannot be a login name, an address, a name or a
     /// password. Conflict `taken`, when the login name or the address is another's; case makes no difference.
     pub async fn account_create(&self, caller: &Caller, ask: AccountAsk) -> Result<Account> {
-        caller.may_administer("add accounts")?;
+        self.administers(caller, "account.create", "add accounts").await?;
         let (login, email) = (checked_login(&ask.login)?, checked_email(&ask.email)?);
         if login.contains('@') && login != email {
             return Err(Error::invalid(
@@ -165,6 +165,7 @@ impl Core {
         };
         let mut changes = self.changes();
         changes.insert(&account)?;
+        self.deed_about(&mut changes, caller, "account.create", ("account", account.id.0, &account.login))?;
         let stamp = self.commit(changes).await?.stamps[0];
         account.stamp(stamp.number, stamp.rev);
         Ok(account)
@@ -210,6 +211,12 @@ impl Core {
             if change.ends_sessions(&before) {
                 self.end_stays(id, caller, &mut changes).await?;
             }
+            self.deed_about(
+                &mut changes,
+                caller,
+                "account.change",
+                ("account", account.id.0, &account.login),
+            )?;
             let stamp = self.commit(changes).await?.stamps[0];
             account.stamp(stamp.number, stamp.rev);
             Ok::<_, Attempt>(account)
@@ -251,7 +258,7 @@ impl Core {
     /// Denied, unless an administrator asks. Not found. Conflict `last_administrator`; `in_use`, while it owns
     /// machines, volumes, templates or media.
     pub async fn account_delete(&self, caller: &Caller, key: &str) -> Result<()> {
-        caller.may_administer("delete accounts")?;
+        self.administers(caller, "account.delete", "delete accounts").await?;
         let id = self.account_get(caller, key).await?.id;
         decided(|| async {
             let account: Account = self.find(id.0).await?.ok_or_else(|| Error::not_found("account", key))?;
@@ -266,6 +273,12 @@ impl Core {
             self.delete_all::<SshKey>(Filter::eq("account", id.0), &mut changes).await?;
             self.delete_all::<Grant>(Filter::eq("subject", id.0), &mut changes).await?;
             self.delete_all::<Quota>(Filter::eq("subject", id.0), &mut changes).await?;
+            self.deed_about(
+                &mut changes,
+                caller,
+                "account.delete",
+                ("account", account.id.0, &account.login),
+            )?;
             self.commit(changes).await?;
             Ok::<_, Attempt>(())
         })

@@ -208,11 +208,18 @@ impl Core {
         let either =
             |one, other| Filter::Or(vec![Filter::In(one, going.clone()), Filter::In(other, going.clone())]);
         let read = |error: Error| StoreError::Failed(error.chain());
+        let known = |key: Uuid| {
+            alterations.iter().any(|one| matches!(one, Alteration::Delete { id, .. } if *id == key))
+        };
         for grant in self.all::<Grant>(either("object", "subject")).await.map_err(read)? {
-            changes.delete(&grant);
+            if !known(grant.id.0) {
+                changes.delete(&grant);
+            }
         }
         for quota in self.all::<super::Quota>(Filter::In("subject", going)).await.map_err(read)? {
-            changes.delete(&quota);
+            if !known(quota.id.0) {
+                changes.delete(&quota);
+            }
         }
         Ok(changes)
     }

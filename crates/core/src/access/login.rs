@@ -1,7 +1,7 @@
 //! Coming in: by password, by what was made earlier, by a key, over the unix socket.
 
 use super::credentials::hash_of;
-use super::{Account, Caller, Credential, CredentialKind, Member, Via};
+use super::{Account, Attempted, Caller, Credential, CredentialKind, Member, Outcome, Via};
 use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::ports::StoreError;
@@ -21,6 +21,16 @@ impl Core {
         let account = self.account_named(name).await?;
         let hash = account.as_ref().and_then(|account| account.password.clone());
         if !self.passwords().verify(password, hash).await? {
+            let tried = Attempted {
+                account: account.as_ref().map(|account| account.id),
+                login: name,
+                action: "account.login",
+                object: None,
+                via: &via,
+                outcome: Outcome::Denied,
+                reason: "the login and password do not fit",
+            };
+            self.note_refusal(&tried).await;
             return Err(refused());
         }
         self.caller(account.ok_or_else(refused)?, None, via).await?.ok_or_else(refused)

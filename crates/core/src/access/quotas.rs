@@ -222,7 +222,12 @@ impl Core {
         self.allowance(subject).await
     }
 
-    async fn quota_set_once(&self, caller: &Caller, subject: Subject, limits: Amounts) -> Result<(), Attempt> {
+    async fn quota_set_once(
+        &self,
+        caller: &Caller,
+        subject: Subject,
+        limits: Amounts,
+    ) -> Result<(), Attempt> {
         let mut changes = self.changes();
         match self.find_by::<Quota>("subject", subject.key()).await? {
             Some(quota) if limits == Amounts::default() => changes.delete(&quota),

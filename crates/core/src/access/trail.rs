@@ -129,7 +129,11 @@ impl Core {
             Err(error) => Err(error),
         };
         if let Err(error) = written {
-            tracing::warn!(error = error.chain(), action = tried.action, "a refusal is not in the audit trail");
+            tracing::warn!(
+                error = error.chain(),
+                action = tried.action,
+                "a refusal is not in the audit trail"
+            );
         }
     }
 

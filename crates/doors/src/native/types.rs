@@ -26,8 +26,8 @@ pub use disks::{
     VolumeLimits,
 };
 pub use lists::{
-    AddressesAsk, AuditAsk, EventsAsk, MachinesAsk, NamedAsk, PageAsk, SnapshotsAsk, TasksAsk, TemplatesAsk, TokensAsk,
-    VolumesAsk,
+    AddressesAsk, AuditAsk, EventsAsk, MachinesAsk, NamedAsk, PageAsk, SnapshotsAsk, TasksAsk, TemplatesAsk,
+    TokensAsk, VolumesAsk,
 };
 pub use machines::{
     Endpoint, GuestFacts, Machine, MachineCreate, MachineEdit, MachineResize, MediumChange, Nic, NicAttach,

@@ -2,8 +2,8 @@
 
 use super::machine::{MachineCommand, Ssh};
 use super::objects::{
-    AddressCommand, AuditArgs, GrantCommand, QuotaCommand, HostCommand, MaintenanceCommand, MediumCommand, NetworkCommand, SnapshotCommand,
-    StorageCommand, TaskCommand, TemplateCommand, TokenCommand, VolumeCommand,
+    AddressCommand, AuditArgs, GrantCommand, HostCommand, MaintenanceCommand, MediumCommand, NetworkCommand,
+    QuotaCommand, SnapshotCommand, StorageCommand, TaskCommand, TemplateCommand, TokenCommand, VolumeCommand,
 };
 use super::settings::ConfigCommand;
 use super::show::units;
@@ -207,7 +207,9 @@ pub(super) enum Command {
     #[command(subcommand)]
     Quota(QuotaCommand),
     /// List who did what
-    #[command(after_help = "Example:\n  hostler audit --action machine.delete --where \"created_at > '2026-01-01'\"")]
+    #[command(
+        after_help = "Example:\n  hostler audit --action machine.delete --where \"created_at > '2026-01-01'\""
+    )]
     Audit(AuditArgs),
     /// Let nobody change anything for a while
     #[command(subcommand)]
