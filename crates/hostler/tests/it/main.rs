@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 #![expect(unreachable_pub, reason = "a binary has no outside")]
 
+mod audit;
 mod bad_input;
 mod bridges;
 mod crash;
