@@ -10,6 +10,7 @@ mod debian;
 mod debian_image;
 mod debian_template;
 mod doctor;
+mod identity;
 mod images;
 mod imports;
 mod media;
