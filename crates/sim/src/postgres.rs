@@ -17,8 +17,16 @@ use std::sync::{Mutex, PoisonError};
 const INSTALLED: &str = "/usr/lib/postgresql";
 /// The server's superuser.
 const USER: &str = "postgres";
-/// Waits until nobody holds its standard input any more, then leaves nothing behind.
-const GUARD: &str = r#"read -r _; "$0"/pg_ctl -D "$2" -m immediate -s -w stop; rm -rf "$2"; rm -rf "$1""#;
+/// Waits until nobody holds its standard input any more, then leaves nothing behind. Stopped processes do not hear that
+/// they shall end, so that the server and its children are let go on first.
+const GUARD: &str = r#"read -r _
+read -r server < "$2/postmaster.pid" && kill -CONT "$server"
+for stat in /proc/[0-9]*/stat; do
+    read -r process < "$stat" && case "$process" in
+        *") "?" $server "*) kill -CONT "${process%% *}" ;;
+    esac
+done
+"$0"/pg_ctl -D "$2" -m immediate -s -w stop; rm -rf "$2"; rm -rf "$1""#;
 
 /// Whether commits wait for the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -263,8 +271,6 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         if let Some((mut guard, stdin)) = self.guard().take() {
-            // Stopped processes do not hear that they shall end.
-            let _ = self.go_on();
             drop(stdin);
             let _ = guard.wait();
         }
@@ -308,4 +314,33 @@ fn output(command: &mut Command) -> Result<String> {
         bail!("{}: {}", command.get_program().display(), String::from_utf8_lossy(&output.stderr));
     }
     Ok(String::from_utf8(output.stdout)?.trim_end().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Care, Server};
+    use anyhow::Context;
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+    #[test]
+    fn a_server_that_stands_still_is_ended_too() -> anyhow::Result<()> {
+        if Server::installed().is_none() {
+            eprintln!("SKIPPED: PostgreSQL is not installed");
+            assert!(std::env::var_os("CI").is_none(), "CI must have PostgreSQL");
+            return Ok(());
+        }
+        let server = Server::start(Care::Fleeting)?;
+        let file = std::fs::read_to_string(server.data.join("postmaster.pid"))?;
+        let pid = Pid::from_raw(file.lines().next().unwrap_or_default().parse()?).context("a process")?;
+        let process = pidfd_open(pid, PidfdFlags::empty())?;
+        let (home, data) = (server.home.clone(), server.data.clone());
+        server.pause()?;
+        drop(server);
+        assert!(!home.exists() && !data.exists());
+        // It removes its files shortly before it ends.
+        let patience = Timespec { tv_sec: 60, tv_nsec: 0 };
+        assert_eq!(poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&patience))?, 1);
+        Ok(())
+    }
 }

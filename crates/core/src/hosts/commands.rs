@@ -36,8 +36,8 @@ impl Core {
     }
 
     /// All clusters.
-    pub async fn cluster_list(&self, _caller: &Caller) -> Result<Vec<Cluster>> {
-        self.all(Filter::All).await
+    pub async fn cluster_list(&self, _caller: &Caller, ask: ListAsk) -> Result<Page<Cluster>> {
+        self.page(ask).await
     }
 
     /// Looks at a host again and keeps what was learnt.

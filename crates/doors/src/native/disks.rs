@@ -3,7 +3,7 @@
 use super::fields;
 use super::render;
 use super::types::{
-    Accepted, Page, PageAsk, Storage, Template, TemplateCreate, TemplatesAsk, Volume, VolumeAttach,
+    Accepted, NamedAsk, Page, PageAsk, Storage, Template, TemplateCreate, TemplatesAsk, Volume, VolumeAttach,
     VolumeCreate, VolumeGrow, VolumeLimits, VolumesAsk,
 };
 use super::wire::{Answer, By, ListQuery, ListSpec, Parameters, Pick, Posted, accepted};
@@ -277,12 +277,16 @@ async fn volume_limit(
     Ok(accepted(Volume::from(done.record), done.task.as_ref(), false))
 }
 
+const STORAGES: ListSpec = ListSpec { fields: fields::STORAGES, picks: &[("name", Pick::Contains)] };
+
 /// List storages
-///
-/// All on one page: there are few.
-#[utoipa::path(get, path = "/storages", tag = "volumes", responses((status = 200, body = Page<Storage>)))]
-async fn storage_list(State(state): State<DoorState>, By(caller): By) -> Answer<Json<Page<Storage>>> {
-    let storages = state.core().storage_list(&caller).await?.into_iter();
-    let items = storages.map(|(place, facts)| render::storage(&caller, place, facts.as_ref())).collect();
-    Ok(Json(Page { items, next: None }))
+#[utoipa::path(get, path = "/storages", tag = "volumes", params(PageAsk, NamedAsk), responses((status = 200, body = Page<Storage>)))]
+async fn storage_list(
+    State(state): State<DoorState>,
+    By(caller): By,
+    parameters: Parameters,
+) -> Answer<Json<Page<Storage>>> {
+    let query = ListQuery::read(&parameters.0, &STORAGES)?;
+    let page = state.core().storage_list(&caller, query.ask()).await?;
+    Ok(Json(query.page(page, |(place, facts)| render::storage(&caller, place, facts.as_ref()))))
 }

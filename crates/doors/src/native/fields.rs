@@ -101,6 +101,12 @@ pub(super) const SNAPSHOTS: &[Field] = &[
 pub(super) const NETWORKS: &[Field] =
     &[ID, NUMBER, NAME, Field::own("cluster", Key), CLUSTER_NAME, CREATED_AT];
 
+/// Clusters.
+pub(super) const CLUSTERS: &[Field] = &[ID, NUMBER, NAME, CREATED_AT];
+
+/// Storages.
+pub(super) const STORAGES: &[Field] = &[ID, NUMBER, NAME, Field::own("host", Key), HOST_NAME, CREATED_AT];
+
 /// Addresses of a network.
 pub(super) const ADDRESSES: &[Field] = &[
     ID,
@@ -157,6 +163,7 @@ pub(super) const TOKENS: &[Field] = &[
     ACCOUNT,
     ACCOUNT_LOGIN,
     Field::own("description", Text),
+    Field::own("expires_at", Moment),
     Field::own("used_at", Moment),
     CREATED_AT,
 ];

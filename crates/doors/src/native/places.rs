@@ -186,11 +186,16 @@ async fn host_show(
     Ok(Json(render::host(state.core(), state.core().host_get(&caller, &host).await?)))
 }
 
+const CLUSTERS: ListSpec = ListSpec { fields: fields::CLUSTERS, picks: &[("name", Pick::Contains)] };
+
 /// List clusters
-///
-/// All on one page: there are few.
-#[utoipa::path(get, path = "/clusters", tag = "hosts", responses((status = 200, body = Page<Cluster>)))]
-async fn cluster_list(State(state): State<DoorState>, By(caller): By) -> Answer<Json<Page<Cluster>>> {
-    let clusters = state.core().cluster_list(&caller).await?;
-    Ok(Json(Page { items: clusters.into_iter().map(Cluster::from).collect(), next: None }))
+#[utoipa::path(get, path = "/clusters", tag = "hosts", params(PageAsk, NamedAsk), responses((status = 200, body = Page<Cluster>)))]
+async fn cluster_list(
+    State(state): State<DoorState>,
+    By(caller): By,
+    parameters: Parameters,
+) -> Answer<Json<Page<Cluster>>> {
+    let query = ListQuery::read(&parameters.0, &CLUSTERS)?;
+    let page = state.core().cluster_list(&caller, query.ask()).await?;
+    Ok(Json(query.page(page, Cluster::from)))
 }

@@ -102,6 +102,31 @@ impl Wait {
     }
 }
 
+/// Which of a list, and in which order.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct Listing {
+    /// Only those that this holds for, e.g. "name CP 'web-%' AND NOT host.name EQ main"
+    #[arg(long = "where", value_name = "FILTER")]
+    filter: Option<String>,
+    /// By these fields, e.g. "host.name desc, name"
+    #[arg(long, value_name = "FIELDS")]
+    order_by: Option<String>,
+}
+
+impl Listing {
+    /// The API's parameters for it.
+    pub(crate) fn query(self) -> Vec<(&'static str, String)> {
+        let given = [("where", self.filter), ("order_by", self.order_by)];
+        given.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+    }
+
+    /// The same, in the order of this column unless another is asked for.
+    pub(crate) fn query_or(self, order: &str) -> Vec<(&'static str, String)> {
+        let order = self.order_by.is_none().then(|| ("order", order.to_owned()));
+        self.query().into_iter().chain(order).collect()
+    }
+}
+
 /// Options of `serve`.
 #[derive(Args, Debug)]
 pub(super) struct Serve {

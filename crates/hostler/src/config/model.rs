@@ -60,12 +60,6 @@ pub struct Tls {
 impl Tls {
     /// What single values cannot say.
     fn check(&self) -> Result<(), (&'static str, String)> {
-        if self.certificate.is_some() != self.key.is_some() {
-            return Err(("tls.certificate", "and tls.key belong together".to_owned()));
-        }
-        if self.self_signed && self.certificate.is_some() {
-            return Err(("tls.self_signed", "and tls.certificate cannot both be set".to_owned()));
-        }
         let odd = |name: &&String| {
             name.is_empty() || name.contains(|c: char| c.is_whitespace() || !c.is_ascii() || c == '/')
         };
@@ -294,6 +288,21 @@ impl Default for Keep {
 }
 
 impl Config {
+    /// What only settings that come from several places can break, once all are known.
+    ///
+    /// # Errors
+    /// As [`Config::check`].
+    pub(super) fn check_together(&self) -> Result<(), (&'static str, String)> {
+        let tls = &self.tls;
+        if tls.certificate.is_some() != tls.key.is_some() {
+            return Err(("tls.certificate", "and tls.key belong together".to_owned()));
+        }
+        if tls.self_signed && tls.certificate.is_some() {
+            return Err(("tls.self_signed", "and tls.certificate cannot both be set".to_owned()));
+        }
+        Ok(())
+    }
+
     /// What a single value's type cannot say.
     ///
     /// # Errors

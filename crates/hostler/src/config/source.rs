@@ -72,7 +72,8 @@ pub fn load(overrides: &Overrides, variables: &Variables) -> Result<(Config, Pat
     if let Some(path) = &overrides.data_dir {
         config.data_dir = Some(path.clone());
     }
-    config.check().map_err(|(key, why)| ConfigError::new(format!("{key} {why}")))?;
+    let checked = config.check().and_then(|()| config.check_together());
+    checked.map_err(|(key, why)| ConfigError::new(format!("{key} {why}")))?;
     let data_dir = match &config.data_dir {
         Some(path) => path.clone(),
         None => usual_data_dir(variables)?,

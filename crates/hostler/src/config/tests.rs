@@ -164,3 +164,19 @@ fn the_file_with_the_address_must_be_private() {
     drop(held);
     assert!(config.database().unwrap_err().to_string().contains("No such file"));
 }
+
+#[test]
+fn a_certificate_has_a_key_wherever_each_is_named() {
+    let (_file, overrides) = file("[tls]\ncertificate = \"/c.pem\"\n");
+    let key = Variables::from_iter([("HOSTLER__TLS__KEY", "/k.pem")]);
+    let config = load(&overrides, &key).unwrap().0;
+    assert_eq!(config.tls.key.as_deref(), Some(Path::new("/k.pem")));
+    let refused = load(&overrides, &Variables::default()).unwrap_err().to_string();
+    assert!(refused.contains("tls.certificate and tls.key belong together"), "{refused}");
+    let signed =
+        Variables::from_iter([("HOSTLER__TLS__KEY", "/k.pem"), ("HOSTLER__TLS__SELF_SIGNED", "true")]);
+    let refused = load(&overrides, &signed).unwrap_err().to_string();
+    assert!(refused.contains("cannot both be set"), "{refused}");
+    assert!(refusal("[tls]\nnames = [\"a b\"]\n").contains("no host name"));
+    assert!(refusal("trusted_proxies = [\"0.0.0.0/0\"]\n").contains("would let everybody"));
+}

@@ -2,6 +2,7 @@
 
 #![expect(clippy::print_stderr, reason = "figures must be seen")]
 
+use crate::folder::Folder;
 use crate::server::{Program, Server};
 use crate::{debian_image, debian_template};
 use anyhow::{Context, Result, ensure};
@@ -24,7 +25,7 @@ async fn real_debian() {
         assert!(std::env::var_os("CI").is_none(), "in CI it must run: {why}");
         return;
     }
-    let folder = tempfile::tempdir().unwrap();
+    let folder = Folder::new().unwrap();
     let stage = Stage::set(folder.path()).await.unwrap();
     stage.what_is_not_signed_is_refused().await.context("Secure Boot").unwrap();
     stage.a_cloud_image_boots_by_secure_boot().await.context("a cloud image").unwrap();

@@ -4,6 +4,7 @@
 
 #![expect(clippy::print_stderr, reason = "a build takes long")]
 
+use crate::folder::{Folder, Guard};
 use crate::server::{Program, Server, agent};
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
@@ -101,6 +102,7 @@ async fn build(kept: &Path, place: &Path) -> Result<()> {
     if packages.exists() {
         fs::rename(&packages, making.join("images/.cache"))?;
     }
+    let _guard = Guard::of(&making)?;
     let server = Server::start(Program::Real, &making, &[]).await?;
     let body = json!({ "name": NAME, "source": { "from": "recipe", "recipe": NAME } });
     let accepted = server.post("/templates", body).await?;
@@ -163,7 +165,7 @@ async fn it_is_built_once_and_kept() {
         assert!(std::env::var_os("CI").is_none(), "in CI it must be built: {why}");
         return;
     }
-    let folder = tempfile::tempdir().unwrap();
+    let folder = Folder::new().unwrap();
     let data = folder.path().join("data");
     data_directory(&data).await.unwrap();
     assert!(disk(&data).unwrap().metadata().unwrap().len() > 100 << 20);

@@ -1,13 +1,13 @@
 //! Images and media through the real program: every format, from files and from addresses, and through kill -9.
 
+use crate::folder::Folder;
 use crate::images::{qemu_img, text};
-use crate::server::{Program, Server, missing};
+use crate::server::{DEADLINE, Program, Server, missing};
 use anyhow::{Context, Result, ensure};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::time::Duration;
 use tokio::process::Command;
 
 /// Lets the server fetch from the tests' own web server.
@@ -140,7 +140,7 @@ async fn every_format_becomes_the_same_disk() {
     if skipped() {
         return;
     }
-    let folder = tempfile::tempdir().unwrap();
+    let folder = Folder::new().unwrap();
     let server = Server::start(Program::Real, &folder.path().join("data"), &[ALLOWED]).await.unwrap();
     let names = files(folder.path()).await.unwrap();
     let peer = web(folder.path()).await.unwrap();
@@ -182,7 +182,7 @@ async fn addresses_that_may_not_be_fetched_from_are_refused() {
     if skipped() {
         return;
     }
-    let folder = tempfile::tempdir().unwrap();
+    let folder = Folder::new().unwrap();
     std::fs::write(folder.path().join("disk.raw"), content()).unwrap();
     let peer = web(folder.path()).await.unwrap();
     let data = folder.path().join("data");
@@ -216,7 +216,7 @@ async fn kill_9_at_any_point_of_an_import_leaves_a_whole_template() {
     if skipped() {
         return;
     }
-    let folder = tempfile::tempdir().unwrap();
+    let folder = Folder::new().unwrap();
     std::fs::write(folder.path().join("disk.raw"), content()).unwrap();
     let peer = web(folder.path()).await.unwrap();
     let data = folder.path().join("data");
@@ -226,7 +226,7 @@ async fn kill_9_at_any_point_of_an_import_leaves_a_whole_template() {
         let mut server = Server::start(Program::Real, &data, &dying).await.unwrap();
         let body = json!({ "name": "disk", "source": { "from": "url", "url": url } });
         server.post("/templates", body).await.unwrap();
-        assert!(server.death(Duration::from_secs(60)).await, "{point} was never reached");
+        assert!(server.death(DEADLINE).await, "{point} was never reached");
         let server = Server::start(Program::Real, &data, &[ALLOWED]).await.unwrap();
         let template =
             server.until(&format!("/templates/disk@{}", turn + 1), |one| one["state"] != "building").await;
@@ -244,7 +244,7 @@ async fn media_come_and_go() {
     if skipped() {
         return;
     }
-    let folder = tempfile::tempdir().unwrap();
+    let folder = Folder::new().unwrap();
     let mut iso = vec![0; 1 << 20];
     iso[0x8001..0x8006].copy_from_slice(b"CD001");
     std::fs::write(folder.path().join("installer.iso"), &iso).unwrap();
@@ -259,7 +259,7 @@ async fn media_come_and_go() {
         .post("/media", json!({ "name": "installer", "source": from_file("installer.iso") }))
         .await
         .unwrap();
-    assert!(server.death(Duration::from_secs(60)).await, "it did not die");
+    assert!(server.death(DEADLINE).await, "it did not die");
     let server = Server::start(Program::Real, &data, &[ALLOWED]).await.unwrap();
     let medium = server.until("/media/installer", |medium| medium["state"] != "creating").await.unwrap();
     assert_eq!(

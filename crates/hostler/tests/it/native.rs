@@ -13,19 +13,19 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 /// The native door of a world, asked as its local administrator or with a token.
-struct Door {
+pub(crate) struct Door {
     origin: Router,
     token: Option<String>,
 }
 
-struct Answer {
-    status: StatusCode,
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
     headers: axum::http::HeaderMap,
-    body: Value,
+    pub(crate) body: Value,
 }
 
 impl Door {
-    fn of(world: &World) -> Self {
+    pub(crate) fn of(world: &World) -> Self {
         Self { origin: router(DoorState::new(world.core.clone(), CancellationToken::new())), token: None }
     }
 
@@ -54,7 +54,7 @@ impl Door {
         self.origin.clone().oneshot(request.body(body).unwrap()).await.unwrap()
     }
 
-    async fn ask(
+    pub(crate) async fn ask(
         &self,
         method: Method,
         path: &str,
@@ -68,11 +68,11 @@ impl Door {
         Answer { status: parts.status, headers: parts.headers, body }
     }
 
-    async fn get(&self, path: &str) -> Answer {
+    pub(crate) async fn get(&self, path: &str) -> Answer {
         self.ask(Method::GET, path, &[], None).await
     }
 
-    async fn post(&self, path: &str, body: Value) -> Answer {
+    pub(crate) async fn post(&self, path: &str, body: Value) -> Answer {
         self.ask(Method::POST, path, &[], Some(&body)).await
     }
 }

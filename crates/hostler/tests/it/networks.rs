@@ -1,5 +1,6 @@
 //! A story with real guests on a bridge, in a network namespace of its own: the host's own network is never touched.
 
+use crate::folder::Folder;
 use crate::server::{DEADLINE, Program, Server, missing, until};
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
@@ -14,7 +15,7 @@ async fn real_networks() {
         assert!(std::env::var_os("CI").is_none(), "in CI they must run: {why}");
         return;
     }
-    let folder = tempfile::tempdir().unwrap();
+    let folder = Folder::new().unwrap();
     let world = Namespace::new().await.unwrap();
     let stage = Stage::set(&world, &folder.path().join("data")).await.unwrap();
     stage.what_is_in_the_way_is_named().await.context("what is in the way").unwrap();

@@ -3,6 +3,7 @@
 
 #![expect(clippy::print_stderr, reason = "a skip must be seen")]
 
+use crate::folder::Folder;
 use crate::server::{DEADLINE, Program, Server, until};
 use anyhow::{Context, Result, ensure};
 use futures_util::future::join_all;
@@ -13,7 +14,6 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
-use tempfile::TempDir;
 
 /// A database server of its own; none, said loudly, where PostgreSQL is not installed.
 fn database(care: Care) -> Option<postgres::Server> {
@@ -27,7 +27,7 @@ fn database(care: Care) -> Option<postgres::Server> {
 
 /// Where two processes keep what is theirs, and the database that they share.
 pub struct Home {
-    pub folder: TempDir,
+    pub folder: Folder,
     pub database: postgres::Server,
     url: String,
 }
@@ -41,7 +41,7 @@ impl Home {
     fn with(care: Care) -> Result<Option<Self>> {
         let Some(database) = database(care) else { return Ok(None) };
         let url = database.database(None)?;
-        Ok(Some(Self { folder: tempfile::tempdir()?, database, url }))
+        Ok(Some(Self { folder: Folder::new()?, database, url }))
     }
 
     pub fn data(&self, name: &str) -> PathBuf {

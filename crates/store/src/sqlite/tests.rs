@@ -80,6 +80,24 @@ async fn pages_that_an_index_serves_are_not_sorted() {
     }
 }
 
+/// An order of the list language breaks ties by number: the index on its first column still finds where a page begins
+/// and gives the order, and only ties are sorted.
+#[tokio::test]
+async fn an_order_with_ties_seeks_in_the_index_of_its_first_column() {
+    let store = SqliteStore::temporary().await.unwrap();
+    for descending in [false, true] {
+        let order = vec![Sort { descending, ..Sort::ascending("name") }, Sort::ascending("number")];
+        let after = Some(Cursor { values: vec!["m".into(), 7.into()], id: Uuid::from_u128(1) });
+        let select = Select { order, after, ..Select::new(Filter::All, 50) };
+        let (page, _) = page::page(Kind::Machine, select).unwrap();
+        let rows = store.readers.rows(page.explained()).await.unwrap();
+        let plan: Vec<String> = rows.iter().map(|row| row.try_get(3).unwrap()).collect();
+        let [search, sort] = plan.as_slice() else { panic!("{plan:?}") };
+        assert!(search.starts_with("SEARCH machine USING INDEX machine_name (name"), "{plan:?}");
+        assert_eq!(sort, "USE TEMP B-TREE FOR LAST TERM OF ORDER BY");
+    }
+}
+
 fn large(key: u128) -> Document {
     let columns = vec![("name", format!("cluster-{key}").into()), ("created_at", 0.into())];
     let body = "x".repeat(20_000);

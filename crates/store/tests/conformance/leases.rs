@@ -44,6 +44,15 @@ pub(crate) async fn a_claim_leaves_other_hosts_and_closed_tasks(store: Fresh) {
     assert_eq!(keys(&store.claim(hosts(&[71])).await.unwrap()), [1]);
 }
 
+pub(crate) async fn a_claim_of_what_has_begun_leaves_what_is_queued(store: Fresh) {
+    insert(&*store, task(1, 1)).await.unwrap();
+    insert(&*store, with(task(2, 2), "state", "running")).await.unwrap();
+    insert(&*store, with(task(3, 3), "state", "undoing")).await.unwrap();
+    let begun = Claim { begun: true, ..claim("w", 10, 20, 10) };
+    assert_eq!(keys(&store.claim(begun).await.unwrap()), [2, 3]);
+    assert_eq!(keys(&store.claim(claim("w", 10, 20, 10)).await.unwrap()), [1]);
+}
+
 pub(crate) async fn a_lease_that_ended_goes_to_the_next_with_a_new_epoch(store: Fresh) {
     insert(&*store, task(1, 1)).await.unwrap();
     assert_eq!(store.claim(claim("w", 10, 20, 1)).await.unwrap()[0].epoch, 1);

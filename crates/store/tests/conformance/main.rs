@@ -73,6 +73,7 @@ conformance! {
     leases {
         a_claim_takes_what_is_due_earliest_first,
         a_claim_leaves_other_hosts_and_closed_tasks,
+        a_claim_of_what_has_begun_leaves_what_is_queued,
         a_lease_that_ended_goes_to_the_next_with_a_new_epoch,
         renewing_prolongs_and_names_what_was_lost,
         a_lost_lease_fences_the_whole_commit,

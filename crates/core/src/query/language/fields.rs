@@ -247,7 +247,7 @@ fn alike(column: &'static str, holds: Holds, pattern: &str) -> Filter {
         Holds::Text | Holds::Word | Holds::Number => Filter::Is(column, Compare::Like, pattern.into()),
         _ if any => Filter::ne(column, Value::Null),
         Holds::Shown => match pattern.strip_suffix('%') {
-            Some(prefix) => begins(column, prefix).unwrap_or_else(nothing),
+            Some(prefix) => begins(column, prefix),
             None => shown_moment(column, Operator::Eq, pattern),
         },
         Holds::Bool | Holds::Moment | Holds::Key => {

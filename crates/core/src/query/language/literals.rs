@@ -5,9 +5,6 @@ use crate::query::{Compare, Filter};
 use crate::record::Value;
 use crate::time::Timestamp;
 
-/// Milliseconds of the units that end a time stamp's text, by its length; years and months have none of their own.
-const UNITS: [(usize, i64); 4] = [(10, 86_400_000), (13, 3_600_000), (16, 60_000), (19, 1_000)];
-
 /// Where a decimal lies among the whole numbers.
 enum Decimal {
     Whole(i64),
@@ -56,57 +53,65 @@ fn decimal(text: &str) -> Option<Decimal> {
 /// A moment compared with a literal: RFC 3339, or as much of `2026-03-01 12:00:00` (UTC) as is said, which then means
 /// its first moment.
 pub(super) fn moment(column: &'static str, operator: Operator, text: &str) -> Filter {
-    match Timestamp::read(text).map(|time| time.0).or_else(|| stamp(text).map(|(start, _)| start)) {
-        Some(value) => Filter::Is(column, compare(operator), value.into()),
+    match Timestamp::read(text).or_else(|| beginning(text.trim())) {
+        Some(value) => Filter::Is(column, compare(operator), value.0.into()),
         None => incomparable(operator),
     }
 }
 
-/// A moment that is shown as `2026-03-01 12:00:00` compared as that text: what begins like the literal and goes on is
-/// greater than it.
+fn beginning(text: &str) -> Option<Timestamp> {
+    let rest = "0000-01-01T00:00:00Z".get(text.len()..)?;
+    let whole_units = [4, 7, 10, 13, 16, 19].contains(&text.len());
+    whole_units.then(|| Timestamp::read(&format!("{text}{rest}").replace(' ', "T"))).flatten()
+}
+
+/// A moment that is shown as `2026-03-01 12:00:00` compared as that text. Texts follow each other as moments do, so
+/// whatever the literal is, there is a first second of which the text is not less.
 pub(super) fn shown_moment(column: &'static str, operator: Operator, text: &str) -> Filter {
-    let Some((start, unit)) = stamp(text) else { return incomparable(operator) };
-    let whole = text.trim().len() == 19;
-    let from = |value: i64| Filter::Is(column, Compare::Ge, value.into());
-    let before = |value: i64| Filter::Is(column, Compare::Lt, value.into());
+    let (first, exact) = first_second(text);
+    let past = first + i64::from(exact);
     match operator {
-        Operator::Ge => from(start),
-        Operator::Gt if whole => from(start + unit),
-        Operator::Gt => from(start),
-        Operator::Lt => before(start),
-        Operator::Le if whole => before(start + unit),
-        Operator::Le => before(start),
-        Operator::Eq | Operator::Cp if whole => from(start).and(before(start + unit)),
-        Operator::Ne if whole => Filter::Not(Box::new(from(start).and(before(start + unit)))),
+        Operator::Ge => from(column, first),
+        Operator::Gt => from(column, past),
+        Operator::Lt => before(column, first),
+        Operator::Le => before(column, past),
+        Operator::Eq | Operator::Cp if exact => from(column, first).and(before(column, past)),
+        Operator::Ne if exact => Filter::Not(Box::new(from(column, first).and(before(column, past)))),
         Operator::Eq | Operator::Ne | Operator::Cp => incomparable(operator),
     }
 }
 
-/// The moments of which the text begins like a pattern that ends in `%`.
-pub(super) fn begins(column: &'static str, prefix: &str) -> Option<Filter> {
-    let (start, unit) = stamp(prefix)?;
-    let after = Filter::Is(column, Compare::Ge, start.into());
-    Some(after.and(Filter::Is(column, Compare::Lt, (start + unit).into())))
+/// The moments of which the text begins so.
+pub(super) fn begins(column: &'static str, prefix: &str) -> Filter {
+    let (first, _) = first_second(prefix);
+    let (past, _) = first_second(&format!("{prefix}{}", char::MAX));
+    from(column, first).and(before(column, past))
 }
 
-/// The first moment of a text that is the beginning of `2026-03-01 12:00:00`, and how many milliseconds begin so.
-fn stamp(text: &str) -> Option<(i64, i64)> {
-    const FIRST: &str = "0000-01-01T00:00:00Z";
-    let text = text.trim();
-    let rest = FIRST.get(text.len()..)?;
-    let moment = |text: &str| Timestamp::read(&text.replace(' ', "T")).map(|time| time.0);
-    let start = moment(&format!("{text}{rest}"))?;
-    let next = |months: i64, shown: String| {
-        let (year, month) = (shown.get(..4)?.parse::<i64>().ok()?, shown.get(5..7)?.parse::<i64>().ok()?);
-        let month = month - 1 + months;
-        moment(&format!("{:04}-{:02}-01T00:00:00Z", year + month / 12, month % 12 + 1))
-    };
-    let unit = match text.len() {
-        4 => next(12, format!("{text}{rest}"))? - start,
-        7 => next(1, format!("{text}{rest}"))? - start,
-        length => UNITS.iter().find(|(known, _)| *known == length)?.1,
-    };
-    Some((start, unit))
+fn from(column: &'static str, second: i64) -> Filter {
+    Filter::Is(column, Compare::Ge, second.saturating_mul(1000).into())
+}
+
+fn before(column: &'static str, second: i64) -> Filter {
+    Filter::Is(column, Compare::Lt, second.saturating_mul(1000).into())
+}
+
+/// The first second of which the text is not less than this, and whether it is the same. Only the years from 0 to
+/// 9999 are written with four digits; what is beyond comes after all of them.
+fn first_second(text: &str) -> (i64, bool) {
+    const YEARS: (i64, i64) = (-62_167_219_200, 253_402_300_800);
+    let (mut first, mut end) = YEARS;
+    while first < end {
+        let middle = first + (end - first) / 2;
+        if shown(middle).as_str() < text { first = middle + 1 } else { end = middle }
+    }
+    (first, first < YEARS.1 && shown(first) == text)
+}
+
+/// A second as dialects show it.
+fn shown(second: i64) -> String {
+    let text = Timestamp(second.saturating_mul(1000)).to_string();
+    text.chars().take(19).map(|c| if c == 'T' { ' ' } else { c }).collect()
 }
 
 pub(super) fn compare(operator: Operator) -> Compare {
@@ -134,23 +139,17 @@ pub(super) fn nothing() -> Filter {
 mod tests {
     use super::*;
 
-    fn span(text: &str) -> Option<(String, i64)> {
-        stamp(text).map(|(start, unit)| (Timestamp(start).to_string(), unit / 1000))
-    }
-
     #[test]
-    fn a_stamp_may_be_said_in_part() {
-        let day = 86_400;
-        for (text, start, seconds) in [
-            ("2024", "2024-01-01T00:00:00.000Z", 366 * day),
-            ("2024-02", "2024-02-01T00:00:00.000Z", 29 * day),
-            ("2023-12", "2023-12-01T00:00:00.000Z", 31 * day),
-            ("2024-02-29", "2024-02-29T00:00:00.000Z", day),
-            ("2024-02-29 23", "2024-02-29T23:00:00.000Z", 3600),
-            ("2024-02-29T23:59", "2024-02-29T23:59:00.000Z", 60),
-            (" 2024-02-29 23:59:58 ", "2024-02-29T23:59:58.000Z", 1),
+    fn a_moment_may_be_said_in_part() {
+        for (text, moment) in [
+            ("2024", "2024-01-01T00:00:00.000Z"),
+            ("2024-02", "2024-02-01T00:00:00.000Z"),
+            ("2024-02-29", "2024-02-29T00:00:00.000Z"),
+            ("2024-02-29 23", "2024-02-29T23:00:00.000Z"),
+            ("2024-02-29T23:59", "2024-02-29T23:59:00.000Z"),
+            ("2024-02-29 23:59:58", "2024-02-29T23:59:58.000Z"),
         ] {
-            assert_eq!(span(text), Some((start.to_owned(), seconds)), "{text}");
+            assert_eq!(beginning(text).map(|time| time.to_string()).as_deref(), Some(moment), "{text}");
         }
         for text in [
             "",
@@ -163,7 +162,7 @@ mod tests {
             "2024-02-29 23:59:58.5",
             "ü024",
         ] {
-            assert_eq!(span(text), None, "{text}");
+            assert_eq!(beginning(text), None, "{text}");
         }
     }
 
@@ -206,8 +205,18 @@ mod tests {
             (Operator::Ne, "2024-01-01 00:00:00", Filter::Not(Box::new(second()))),
             (Operator::Eq, "2024-01-01", nothing()),
             (Operator::Ne, "2024-01-01", Filter::All),
+            (Operator::Lt, "2023-12-32", is(Compare::Lt, day)),
+            (Operator::Ge, "2023-9", is(Compare::Ge, day)),
+            (Operator::Lt, "yesterday", is(Compare::Lt, 253_402_300_800_000)),
+            (Operator::Gt, "", is(Compare::Ge, -62_167_219_200_000)),
         ] {
             assert_eq!(shown_moment("t", operator, text), filter, "{operator:?} {text}");
         }
+        let spring = is(Compare::Ge, 1_706_745_600_000).and(is(Compare::Lt, 1_709_251_200_000));
+        assert_eq!(begins("t", "2024-02"), spring);
+        assert_eq!(
+            begins("t", "2024-13"),
+            is(Compare::Ge, 1_735_689_600_000).and(is(Compare::Lt, 1_735_689_600_000))
+        );
     }
 }

@@ -105,7 +105,7 @@ pub struct SnapshotsAsk {
     pub owner: Option<Uuid>,
 }
 
-/// Which networks, hosts. Orders: id, number, name, created_at.
+/// Which networks, hosts, clusters, storages. Orders: id, number, name, created_at.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct NamedAsk {

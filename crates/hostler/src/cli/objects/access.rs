@@ -1,6 +1,6 @@
 //! `login`, `logout`, `whoami` and `token`: coming in.
 
-use crate::cli::args::Global;
+use crate::cli::args::{Global, Listing};
 use crate::cli::client::keep_session;
 use crate::cli::password::PasswordFrom;
 use crate::cli::show::units;
@@ -50,6 +50,8 @@ Example:
     /// List tokens
     #[command(visible_alias = "ls")]
     List {
+        #[command(flatten)]
+        listing: Listing,
         /// Sessions instead: what people are logged in with
         #[arg(long)]
         sessions: bool,
@@ -74,9 +76,9 @@ pub(in crate::cli) async fn token(session: &Session, command: TokenCommand) -> R
             let created: TokenCreated = client.post(&["tokens"], &ask).await?;
             session.show.said(&created, &created.secret);
         }
-        TokenCommand::List { sessions } => {
+        TokenCommand::List { listing, sessions } => {
             let path = if sessions { "sessions" } else { "tokens" };
-            let tokens: Vec<Token> = client.list(&[path], &[], None).await?;
+            let tokens: Vec<Token> = client.list(&[path], &listing.query(), None).await?;
             session.show.list(&tokens, &["id", "description", "scope", "created", "used", "ends"], |token| {
                 let time = |at: &Option<String>| at.as_deref().map_or_else(|| "never".into(), units::ago);
                 vec![

@@ -1,6 +1,7 @@
 //! `account`: who may come in.
 
 use crate::cli::Session;
+use crate::cli::args::Listing;
 use crate::cli::password::PasswordFrom;
 use crate::cli::show::units;
 use crate::failure::{Exit, Failure};
@@ -38,7 +39,7 @@ impl From<RoleWord> for Role {
 pub(in crate::cli) enum AccountCommand {
     /// List accounts
     #[command(visible_alias = "ls")]
-    List,
+    List(Listing),
     /// Show an account
     Show {
         /// Id, number, login name or e-mail address
@@ -111,8 +112,8 @@ Example:
 pub(in crate::cli) async fn account(session: &Session, command: AccountCommand) -> Result<Exit, Failure> {
     let client = &session.client;
     match command {
-        AccountCommand::List => {
-            let accounts: Vec<Account> = client.list(&["accounts"], &[], None).await?;
+        AccountCommand::List(listing) => {
+            let accounts: Vec<Account> = client.list(&["accounts"], &listing.query(), None).await?;
             session.show.list(&accounts, &["number", "login", "email", "role", "enabled"], |account| {
                 vec![
                     account.number.to_string(),

@@ -1,6 +1,7 @@
 //! `group` and `ssh-key`: accounts that are granted the same, and keys that guests know.
 
 use crate::cli::Session;
+use crate::cli::args::Listing;
 use crate::cli::show::units;
 use crate::failure::{Exit, Failure};
 use crate::output;
@@ -14,7 +15,7 @@ use std::path::PathBuf;
 pub(in crate::cli) enum GroupCommand {
     /// List groups
     #[command(visible_alias = "ls")]
-    List,
+    List(Listing),
     /// Show a group and who is in it
     Show {
         /// Id, number or name
@@ -65,8 +66,8 @@ pub(in crate::cli) enum GroupCommand {
 pub(in crate::cli) async fn group(session: &Session, command: GroupCommand) -> Result<Exit, Failure> {
     let client = &session.client;
     match command {
-        GroupCommand::List => {
-            let groups: Vec<Group> = client.list(&["groups"], &[], None).await?;
+        GroupCommand::List(listing) => {
+            let groups: Vec<Group> = client.list(&["groups"], &listing.query(), None).await?;
             session.show.list(&groups, &["number", "name", "description"], |group| {
                 let words = [&group.name, &group.description].map(|text| units::plain(text).to_string());
                 [vec![group.number.to_string()], words.to_vec()].concat()
@@ -109,7 +110,7 @@ pub(in crate::cli) async fn group(session: &Session, command: GroupCommand) -> R
 pub(in crate::cli) enum SshKeyCommand {
     /// List SSH keys
     #[command(visible_alias = "ls")]
-    List,
+    List(Listing),
     /// Keep a public key, which new machines of yours let in
     #[command(after_help = "Example:\n  hostler ssh-key add ~/.ssh/id_ed25519.pub")]
     Add {
@@ -130,8 +131,8 @@ pub(in crate::cli) enum SshKeyCommand {
 pub(in crate::cli) async fn ssh_key(session: &Session, command: SshKeyCommand) -> Result<Exit, Failure> {
     let client = &session.client;
     match command {
-        SshKeyCommand::List => {
-            let keys: Vec<SshKey> = client.list(&["ssh-keys"], &[], None).await?;
+        SshKeyCommand::List(listing) => {
+            let keys: Vec<SshKey> = client.list(&["ssh-keys"], &listing.query(), None).await?;
             session.show.list(&keys, &["number", "name", "fingerprint", "created"], |key| {
                 let name = units::plain(&key.name).to_string();
                 vec![key.number.to_string(), name, key.fingerprint.clone(), units::ago(&key.created_at)]

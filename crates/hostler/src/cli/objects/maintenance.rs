@@ -38,7 +38,7 @@ pub(in crate::cli) async fn maintenance(
         MaintenanceCommand::Off => set(false, String::new()).await?,
         MaintenanceCommand::Status => client.get(&path).await?,
     };
-    session.show.said(&now, &words(&now));
+    session.show.said(&now, words(&now));
     Ok(Exit::DONE)
 }
 

@@ -2,7 +2,7 @@
 
 use super::source::{self, Origin};
 use crate::cli::Session;
-use crate::cli::args::Wait;
+use crate::cli::args::{Listing, Wait};
 use crate::cli::client::finish;
 use crate::cli::show::units;
 use crate::failure::{Exit, Failure};
@@ -30,7 +30,7 @@ pub(in crate::cli) enum MediumCommand {
     },
     /// List media
     #[command(visible_alias = "ls")]
-    List,
+    List(Listing),
     /// Show everything about a medium
     Show {
         /// The medium
@@ -61,8 +61,8 @@ pub(in crate::cli) async fn medium(session: &Session, command: MediumCommand) ->
                 session.show.said(&accepted, &accepted.record.name);
             }
         }
-        MediumCommand::List => {
-            let media: Vec<Medium> = client.list(&["media"], &[], None).await?;
+        MediumCommand::List(listing) => {
+            let media: Vec<Medium> = client.list(&["media"], &listing.query(), None).await?;
             let columns = ["name", "state", "size", "created", "reason"];
             session.show.list(&media, &columns, row);
         }

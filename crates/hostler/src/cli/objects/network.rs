@@ -1,6 +1,7 @@
 //! `network` and `address`.
 
 use crate::cli::Session;
+use crate::cli::args::Listing;
 use crate::cli::show::units;
 use crate::failure::{Exit, Failure};
 use crate::output;
@@ -16,7 +17,7 @@ use std::net::IpAddr;
 pub(in crate::cli) enum NetworkCommand {
     /// List networks
     #[command(visible_alias = "ls")]
-    List,
+    List(Listing),
     /// Show everything about a network
     Show {
         /// The network
@@ -73,6 +74,8 @@ pub(in crate::cli) enum AddressCommand {
     List {
         /// The network
         network: String,
+        #[command(flatten)]
+        listing: Listing,
     },
     /// Hold an address by hand, so that no machine gets it
     #[command(after_help = "Example:\n  hostler address reserve lab 10.0.0.20 --note 'the printer'")]
@@ -97,8 +100,8 @@ pub(in crate::cli) enum AddressCommand {
 pub(in crate::cli) async fn network(session: &Session, command: NetworkCommand) -> Result<Exit, Failure> {
     let client = &session.client;
     match command {
-        NetworkCommand::List => {
-            let networks: Vec<Network> = client.list(&["networks"], &[], None).await?;
+        NetworkCommand::List(listing) => {
+            let networks: Vec<Network> = client.list(&["networks"], &listing.query(), None).await?;
             let columns = ["name", "kind", "outbound", "subnets", "ranges", "created"];
             session.show.list(&networks, &columns, |network| {
                 let (kind, created) = (network.kind.to_string(), units::ago(&network.created_at));
@@ -144,9 +147,9 @@ pub(in crate::cli) async fn network(session: &Session, command: NetworkCommand) 
 pub(in crate::cli) async fn address(session: &Session, command: AddressCommand) -> Result<Exit, Failure> {
     let client = &session.client;
     match command {
-        AddressCommand::List { network } => {
+        AddressCommand::List { network, listing } => {
             let addresses: Vec<Address> =
-                client.list(&["networks", &network, "addresses"], &[], None).await?;
+                client.list(&["networks", &network, "addresses"], &listing.query(), None).await?;
             session.show.list(&addresses, &["address", "machine", "note", "since"], |address| {
                 let machine = address.machine.map(|id| id.to_string()).unwrap_or_default();
                 vec![address.ip.to_string(), machine, address.note.clone(), units::ago(&address.created_at)]

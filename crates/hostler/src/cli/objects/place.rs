@@ -1,17 +1,18 @@
 //! `host` and `storage`: where machines run and where their disks lie.
 
 use crate::cli::Session;
+use crate::cli::args::Listing;
 use crate::cli::show::units;
 use crate::failure::{Exit, Failure};
 use clap::Subcommand;
-use hostler_doors::native::types::{Host, Page, Storage};
+use hostler_doors::native::types::{Host, Storage};
 
 /// What can be asked of hosts. A host is named by its name, number or id.
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum HostCommand {
     /// List hosts
     #[command(visible_alias = "ls")]
-    List,
+    List(Listing),
     /// Show everything about a host
     Show {
         /// The host
@@ -24,13 +25,13 @@ pub(in crate::cli) enum HostCommand {
 pub(in crate::cli) enum StorageCommand {
     /// List storages
     #[command(visible_alias = "ls")]
-    List,
+    List(Listing),
 }
 
 pub(in crate::cli) async fn host(session: &Session, command: HostCommand) -> Result<Exit, Failure> {
     match command {
-        HostCommand::List => {
-            let hosts: Vec<Host> = session.client.list(&["hosts"], &[], None).await?;
+        HostCommand::List(listing) => {
+            let hosts: Vec<Host> = session.client.list(&["hosts"], &listing.query(), None).await?;
             session.show.list(
                 &hosts,
                 &["name", "accelerator", "cpus", "memory", "hypervisor", "seen", "door"],
@@ -46,10 +47,9 @@ pub(in crate::cli) async fn host(session: &Session, command: HostCommand) -> Res
 }
 
 pub(in crate::cli) async fn storage(session: &Session, command: StorageCommand) -> Result<Exit, Failure> {
-    let StorageCommand::List = command;
-    // There are few of them: the API answers with all at once.
-    let storages: Page<Storage> = session.client.get(&["storages"]).await?;
-    session.show.list(&storages.items, &["name", "free", "total", "path"], |storage| {
+    let StorageCommand::List(listing) = command;
+    let storages: Vec<Storage> = session.client.list(&["storages"], &listing.query(), None).await?;
+    session.show.list(&storages, &["name", "free", "total", "path"], |storage| {
         let size = |mib: Option<u64>| mib.map(units::mib).unwrap_or_else(|| "?".into());
         let path = storage.path.clone().unwrap_or_default();
         vec![storage.name.clone(), size(storage.free_mib), size(storage.total_mib), path]

@@ -1,7 +1,7 @@
 //! `snapshot`: states of machines that can be gone back to.
 
 use crate::cli::Session;
-use crate::cli::args::Wait;
+use crate::cli::args::{Listing, Wait};
 use crate::cli::client::finish;
 use crate::cli::show::units;
 use crate::failure::{Exit, Failure};
@@ -34,6 +34,8 @@ pub(in crate::cli) enum SnapshotCommand {
     List {
         /// Only those of this machine
         machine: Option<String>,
+        #[command(flatten)]
+        listing: Listing,
     },
     /// Show everything about a snapshot
     Show {
@@ -74,10 +76,11 @@ pub(in crate::cli) async fn snapshot(session: &Session, command: SnapshotCommand
                 session.show.said(&accepted, accepted.record.number);
             }
         }
-        SnapshotCommand::List { machine } => {
+        SnapshotCommand::List { machine, listing } => {
+            let query = listing.query();
             let snapshots: Vec<Snapshot> = match &machine {
-                Some(machine) => client.list(&["machines", machine, "snapshots"], &[], None).await?,
-                None => client.list(&["snapshots"], &[], None).await?,
+                Some(machine) => client.list(&["machines", machine, "snapshots"], &query, None).await?,
+                None => client.list(&["snapshots"], &query, None).await?,
             };
             let columns = ["number", "name", "state", "memory", "machine", "created", "id"];
             session.show.list(&snapshots, &columns, row);

@@ -1,7 +1,7 @@
 //! `task` and `events`: what the server does.
 
 use crate::cli::Session;
-use crate::cli::args::Wait;
+use crate::cli::args::{Listing, Wait};
 use crate::cli::client::{Feed, finish};
 use crate::cli::show::units;
 use crate::failure::{Exit, Failure};
@@ -21,6 +21,8 @@ pub(in crate::cli) enum TaskCommand {
         /// At most so many
         #[arg(long, value_name = "COUNT", default_value_t = 50)]
         limit: usize,
+        #[command(flatten)]
+        listing: Listing,
     },
     /// Show everything about a task
     Show {
@@ -44,8 +46,8 @@ pub(in crate::cli) enum TaskCommand {
 pub(in crate::cli) async fn task(session: &Session, command: TaskCommand) -> Result<Exit, Failure> {
     let client = &session.client;
     match command {
-        TaskCommand::List { open, limit } => {
-            let mut query = vec![("order", "-number".to_owned())];
+        TaskCommand::List { open, limit, listing } => {
+            let mut query = listing.query_or("-number");
             if open {
                 query.push(("open", "true".to_owned()));
             }

@@ -1,7 +1,7 @@
 //! `template`: what machines are made from.
 
 use crate::cli::Session;
-use crate::cli::args::Wait;
+use crate::cli::args::{Listing, Wait};
 use crate::cli::client::finish;
 use crate::cli::objects::source::{self, Origin};
 use crate::cli::show::units;
@@ -15,7 +15,7 @@ use hostler_doors::native::types::{Accepted, Firmware, ImageSource, Template, Te
 pub(in crate::cli) enum TemplateCommand {
     /// List templates
     #[command(visible_alias = "ls")]
-    List,
+    List(Listing),
     /// Show everything about a template
     Show {
         /// The template
@@ -119,8 +119,9 @@ impl From<FirmwareName> for Firmware {
 
 pub(in crate::cli) async fn template(session: &Session, command: TemplateCommand) -> Result<Exit, Failure> {
     match command {
-        TemplateCommand::List => {
-            let templates: Vec<Template> = session.client.list(&["templates"], &[], None).await?;
+        TemplateCommand::List(listing) => {
+            let templates: Vec<Template> =
+                session.client.list(&["templates"], &listing.query(), None).await?;
             let columns = ["name", "state", "cpus", "memory", "disk", "size", "created", "reason"];
             session.show.list(&templates, &columns, row);
         }

@@ -1,7 +1,7 @@
 //! `volume`: virtual disks.
 
 use crate::cli::Session;
-use crate::cli::args::Wait;
+use crate::cli::args::{Listing, Wait};
 use crate::cli::client::finish;
 use crate::cli::show::units;
 use crate::failure::{Exit, Failure};
@@ -29,7 +29,7 @@ pub(in crate::cli) enum VolumeCommand {
     },
     /// List volumes
     #[command(visible_alias = "ls")]
-    List,
+    List(Listing),
     /// Show everything about a volume
     Show {
         /// The volume
@@ -98,8 +98,8 @@ pub(in crate::cli) async fn volume(session: &Session, command: VolumeCommand) ->
                 session.show.said(&accepted, accepted.record.number);
             }
         }
-        VolumeCommand::List => {
-            let volumes: Vec<Volume> = client.list(&["volumes"], &[], None).await?;
+        VolumeCommand::List(listing) => {
+            let volumes: Vec<Volume> = client.list(&["volumes"], &listing.query(), None).await?;
             let columns = ["number", "name", "state", "size", "machine", "position", "created", "id"];
             session.show.list(&volumes, &columns, row);
         }

@@ -25,13 +25,16 @@ pub(crate) struct Keeper {
     read: [Mark; 2],
     /// As they were at the last look.
     seen: [Mark; 2],
+    /// What was read last cannot be served; the doctor has been told.
+    broken: bool,
 }
 
 impl Keeper {
     pub(crate) fn new(tls: Tls, core: Core) -> Self {
-        core.doctor_note(tls.fine());
         let marks = marks(&tls.files);
-        Self { tls, core, read: marks, seen: marks }
+        let keeper = Self { tls, core, read: marks, seen: marks, broken: false };
+        keeper.tell();
+        keeper
     }
 
     pub(crate) async fn run(mut self, stop: CancellationToken) {
@@ -43,25 +46,34 @@ impl Keeper {
         }
     }
 
+    fn tell(&self) {
+        if !self.broken {
+            self.core.doctor_note(self.tls.finding(self.core.clock().now()));
+        }
+    }
+
     fn look(&mut self) {
         let marks = marks(&self.tls.files);
         let settled = marks == self.seen;
         self.seen = marks;
         if !settled || marks == self.read {
-            return;
+            // A certificate runs out without a change of its file.
+            return self.tell();
         }
         self.read = marks;
         match Pair::read(&self.tls.files) {
             Ok(pair) => {
                 self.tls.served.replace(pair);
                 tracing::info!(fingerprint = self.tls.fingerprint(), "serving a new certificate");
-                self.core.doctor_note(self.tls.fine());
+                self.broken = false;
+                self.tell();
             }
             Err(failure) => {
                 tracing::error!(error = failure.text, causes = ?failure.causes, "the new certificate cannot be used; the old one goes on");
                 let hint = "put both files right; they are read again when they change";
                 let why = failure.causes.join(": ");
                 let finding = Finding::problem("tls", failure.text).hint(hint);
+                self.broken = true;
                 self.core.doctor_note(if why.is_empty() { finding } else { finding.because(why) });
             }
         }

@@ -2,12 +2,14 @@
 //!
 //! * [`pair`] reads a certificate with its key and makes the self-signed one.
 //! * [`listener`] shakes hands, apart from accepting, each with a deadline.
+//! * [`validity`] reads when a certificate runs out, for the doctor.
 //! * [`keeper`] looks whether the files have changed. Open connections keep what they began with; a broken new pair
 //!   changes nothing but what the log and `hostler doctor` say.
 
 mod keeper;
 mod listener;
 mod pair;
+mod validity;
 
 pub(super) use keeper::Keeper;
 pub(super) use listener::{TlsListener, TlsPeer};
@@ -16,6 +18,7 @@ pub(crate) use pair::fingerprint;
 use crate::config;
 use crate::failure::Failure;
 use hostler_core::doctor::Finding;
+use hostler_core::time::Timestamp;
 use pair::Pair;
 use rustls::ServerConfig;
 use rustls::server::{ClientHello, ResolvesServerCert};
@@ -24,6 +27,11 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+use validity::Validity;
+
+/// A certificate that runs out within this time is worth a warning.
+const EXPIRES_SOON: Duration = Duration::from_secs(14 * 24 * 3600);
 
 /// What `[tls]` comes to: the files, and what is served of them now. Clones are one.
 #[derive(Clone)]
@@ -70,14 +78,26 @@ impl Tls {
         self.served.now().cert.first().map(|certificate| fingerprint(certificate)).unwrap_or_default()
     }
 
-    /// What the doctor says of it while all is well.
-    fn fine(&self) -> Finding {
-        let text = format!(
-            "TLS with {}, SHA-256 fingerprint {}",
-            self.files.certificate.display(),
-            self.fingerprint()
-        );
-        Finding::ok("tls", text)
+    /// What the doctor says of the certificate that is served now.
+    fn finding(&self, now: Timestamp) -> Finding {
+        let (file, fingerprint) = (self.files.certificate.display(), self.fingerprint());
+        let text = format!("TLS with {file}, SHA-256 fingerprint {fingerprint}");
+        let served = self.served.now();
+        let Some(validity) = served.cert.first().and_then(|certificate| Validity::of(certificate)) else {
+            return Finding::ok("tls", text);
+        };
+        let until = format!("it counts until {}", validity.until);
+        let hint = "put a new one in its place; it is served without a restart";
+        if now < validity.from {
+            return Finding::problem("tls", text).because(format!("it counts only from {}", validity.from));
+        }
+        if now >= validity.until {
+            return Finding::problem("tls", text).because(until).hint(hint);
+        }
+        if validity.until.since(now) < EXPIRES_SOON {
+            return Finding::warning("tls", text).because(until).hint(hint);
+        }
+        Finding::ok("tls", text).because(until)
     }
 }
 

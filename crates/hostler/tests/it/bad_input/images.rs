@@ -1,5 +1,6 @@
 //! Files that no template may be made of, and a disk that is too small for one.
 
+use crate::folder::Folder;
 use crate::images::{qemu_img, text};
 use crate::server::{Program, Server, missing};
 use anyhow::{Context, Result, ensure};
@@ -65,7 +66,7 @@ async fn real_images_that_reach_elsewhere_or_lie_are_refused() {
         assert!(std::env::var_os("CI").is_none(), "in CI they must run: {why}");
         return;
     }
-    let folder = tempfile::tempdir().unwrap();
+    let folder = Folder::new().unwrap();
     let server = Server::start(Program::Real, &folder.path().join("data"), &[]).await.unwrap();
     for (what, path, format, says) in files(folder.path()).await.unwrap() {
         let reason = refused(&server, what, &path, format).await.unwrap();
@@ -96,7 +97,7 @@ impl Drop for SmallDisk {
 
 #[tokio::test]
 async fn real_disks_that_run_full_during_an_import_are_named() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = Folder::new().unwrap();
     let disk = SmallDisk::mount(folder.path().join("small"), 24).unwrap();
     let (Some(disk), None) = (disk, missing()) else {
         eprintln!("SKIPPED: no disk ran full: this needs root, who may mount, and what runs machines");

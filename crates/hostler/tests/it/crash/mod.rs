@@ -14,17 +14,16 @@ mod check;
 mod client;
 mod command;
 mod found;
-mod guard;
 mod history;
 mod pair;
 mod stage;
 
+use crate::folder::Folder;
 use crate::server::{DEADLINE, Program, Server, missing, until};
 use anyhow::{Context, Result, bail, ensure};
 use check::Moment;
 use client::Client;
 use found::Found;
-use guard::Guard;
 use history::{Asked, Entry, History, Kind, Outcome};
 use serde_json::{Value, json};
 use stage::{Kill, Stage};
@@ -34,7 +33,7 @@ use std::time::{Duration, Instant};
 /// A directory is used for so many kills; then the history begins anew, or comparing it would take longest.
 const CHAPTER: u64 = 100;
 /// What heals by itself has this long to do so.
-const HEALING: Duration = Duration::from_secs(60);
+const HEALING: Duration = Duration::from_secs(180);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn simulated() {
@@ -99,9 +98,8 @@ struct Tale {
 impl Tale {
     /// Kills in one data directory.
     async fn chapter(&mut self, first: u64, end: u64) -> Result<()> {
-        let folder = tempfile::tempdir()?;
+        let folder = Folder::new()?;
         let data = folder.path().join("data");
-        let _guard = Guard(data.clone());
         let set = Set::up(&self.stage, folder.path()).await.context("setting the stage")?;
         let (history, mut known) = (History::default(), 0);
         for round in first..end {
