@@ -20,7 +20,10 @@ mod snapshots;
 mod tasks;
 mod words;
 
-pub use access::{Account, Token, TokenCreate, TokenCreated};
+pub use access::{
+    Account, AccountCreate, AccountEdit, Group, GroupCreate, GroupEdit, LoggedIn, Login, Password, SshKey,
+    SshKeyCreate, Token, TokenCreate, TokenCreated, Whoami,
+};
 pub use disks::{
     Image, ImageSource, Storage, Template, TemplateCreate, Volume, VolumeAttach, VolumeCreate, VolumeGrow,
     VolumeLimits,

@@ -2,8 +2,9 @@
 
 use super::machine::{MachineCommand, Ssh};
 use super::objects::{
-    AddressCommand, AuditArgs, GrantCommand, HostCommand, MaintenanceCommand, MediumCommand, NetworkCommand,
-    QuotaCommand, SnapshotCommand, StorageCommand, TaskCommand, TemplateCommand, TokenCommand, VolumeCommand,
+    AccountCommand, AddressCommand, AuditArgs, GrantCommand, GroupCommand, HostCommand, LoginCommand,
+    MaintenanceCommand, MediumCommand, NetworkCommand, QuotaCommand, SnapshotCommand, SshKeyCommand,
+    StorageCommand, TaskCommand, TemplateCommand, TokenCommand, VolumeCommand,
 };
 use super::settings::ConfigCommand;
 use super::show::units;
@@ -197,6 +198,15 @@ pub(super) enum Command {
     /// Work in the background
     #[command(subcommand)]
     Task(TaskCommand),
+    /// Who may come in
+    #[command(subcommand)]
+    Account(AccountCommand),
+    /// Accounts that are granted the same
+    #[command(subcommand)]
+    Group(GroupCommand),
+    /// Public SSH keys that new machines let in
+    #[command(subcommand)]
+    SshKey(SshKeyCommand),
     /// Tokens for the HTTP API
     #[command(subcommand)]
     Token(TokenCommand),
@@ -214,6 +224,10 @@ pub(super) enum Command {
     /// Let nobody change anything for a while
     #[command(subcommand)]
     Maintenance(MaintenanceCommand),
+    /// Log in to the server at --url; later commands with that --url need no token
+    Login(LoginCommand),
+    /// Log out of the server at --url
+    Logout,
     /// Say who the server takes you for
     Whoami,
     /// Show what happens, as it happens

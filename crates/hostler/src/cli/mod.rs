@@ -9,6 +9,7 @@ mod client;
 mod doctor;
 mod machine;
 mod objects;
+mod password;
 mod settings;
 mod show;
 mod state;
@@ -92,6 +93,11 @@ async fn ask(command: Command, global: &Global) -> Result<Exit, Failure> {
         Command::Host(command) => objects::host(&session, command).await,
         Command::Storage(command) => objects::storage(&session, command).await,
         Command::Task(command) => objects::task(&session, command).await,
+        Command::Login(command) => objects::login(&session, global, command).await,
+        Command::Logout => objects::logout(&session, global).await,
+        Command::Account(command) => objects::account(&session, command).await,
+        Command::Group(command) => objects::group(&session, command).await,
+        Command::SshKey(command) => objects::ssh_key(&session, command).await,
         Command::Token(command) => objects::token(&session, command).await,
         Command::Grant(command) => objects::grant(&session, command).await,
         Command::Quota(command) => objects::quota(&session, command).await,

@@ -12,6 +12,7 @@ mod debian_image;
 mod debian_template;
 mod doctor;
 mod folder;
+mod identity;
 mod images;
 mod imports;
 mod lists;

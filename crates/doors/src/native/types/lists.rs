@@ -144,7 +144,7 @@ pub struct TasksAsk {
     pub owner: Option<Uuid>,
 }
 
-/// Which tokens. Orders: id, number, created_at.
+/// Which tokens, sessions or SSH keys.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct TokensAsk {

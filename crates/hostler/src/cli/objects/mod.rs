@@ -1,6 +1,8 @@
 //! Commands about everything that is no machine, one file for each kind of object.
 
 mod access;
+mod account;
+mod group;
 mod maintenance;
 mod medium;
 mod network;
@@ -12,7 +14,9 @@ mod task;
 mod template;
 mod volume;
 
-pub(super) use access::{TokenCommand, token, whoami};
+pub(super) use access::{LoginCommand, TokenCommand, login, logout, token, whoami};
+pub(super) use account::{AccountCommand, account};
+pub(super) use group::{GroupCommand, SshKeyCommand, group, ssh_key};
 pub(super) use maintenance::{MaintenanceCommand, maintenance};
 pub(super) use medium::{MediumCommand, medium};
 pub(super) use network::{AddressCommand, NetworkCommand, address, network};
