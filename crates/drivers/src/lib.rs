@@ -12,6 +12,7 @@ mod directory;
 mod durable;
 pub mod fetch;
 pub mod guest;
+pub mod identity;
 mod isolation;
 mod layout;
 mod lines;

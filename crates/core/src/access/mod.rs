@@ -21,6 +21,7 @@ mod grant;
 mod groups;
 mod keys;
 mod login;
+pub mod outside;
 mod password;
 mod quota;
 mod replay;

@@ -1,6 +1,6 @@
 //! The settings, their units and their defaults.
 
-use super::{ConfigError, Listen};
+use super::{ConfigError, Ldap, Listen};
 use hostler_core::core::Settings;
 use hostler_doors::TrustedProxies;
 use hostler_drivers::fetch::FetchRules;
@@ -39,6 +39,8 @@ pub struct Config {
     pub tasks: Tasks,
     /// How long what has ended is kept.
     pub keep: Keep,
+    /// Directories whose people may come in.
+    pub ldap: Vec<Ldap>,
     /// Read by `hostler-sim` only, which knows what may stand here.
     pub sim: toml::Table,
 }
@@ -340,6 +342,12 @@ impl Config {
         ] {
             if !(1..=876_600).contains(&hours) {
                 return refuse(key, "must be between 1 and 876600");
+            }
+        }
+        for (index, ldap) in self.ldap.iter().enumerate() {
+            ldap.check().map_err(|why| ("ldap", why))?;
+            if self.ldap[..index].iter().any(|other| other.name == ldap.name) {
+                return Err(("ldap", format!("`{}` is there twice", ldap.name)));
             }
         }
         for prefix in &self.images.allow_addresses {

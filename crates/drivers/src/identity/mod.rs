@@ -1,0 +1,3 @@
+//! Those who vouch for people: LDAP directories ([`ldap`]).
+
+pub mod ldap;
