@@ -17,6 +17,7 @@ mod fields;
 mod machines;
 mod maintenance;
 mod media;
+mod outside;
 mod places;
 mod render;
 mod snapshots;
@@ -48,11 +49,14 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The routes of the native door and their description.
 pub(crate) fn router(state: &DoorState) -> (Router<DoorState>, OpenApi) {
-    let (routes, document) = routes().split_for_parts();
+    let (routes, mut document) = routes().split_for_parts();
+    let (open, opened) = outside::open_routes().split_for_parts();
+    document.merge(opened);
     let bare = Arc::new(document::without_parameters(&document));
     let routes = routes
-        .route_layer(from_fn_with_state(bare, refuse_parameters))
-        .route_layer(from_fn_with_state(state.clone(), authenticate));
+        .route_layer(from_fn_with_state(bare.clone(), refuse_parameters))
+        .route_layer(from_fn_with_state(state.clone(), authenticate))
+        .merge(open.route_layer(from_fn_with_state(bare, refuse_parameters)).layer(from_fn(in_time)));
     (Router::new().nest("/hostler/v1", routes), document::complete(document))
 }
 
@@ -66,11 +70,13 @@ fn routes() -> OpenApiRouter<DoorState> {
         .merge(tasks::routes())
         .merge(access::routes())
         .merge(maintenance::routes())
+        .merge(outside::routes())
         .merge(system::routes());
     document::begin()
         .merge(quick.layer(from_fn(in_time)))
         .merge(machines::slow_routes())
         .merge(tasks::slow_routes())
+        .merge(outside::slow_routes())
         .merge(system::slow_routes())
         .merge(events::routes())
 }

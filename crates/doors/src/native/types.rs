@@ -14,6 +14,7 @@ mod lists;
 mod machines;
 mod media;
 mod networks;
+mod outside;
 mod places;
 mod snapshots;
 mod tasks;
@@ -34,6 +35,7 @@ pub use machines::{
 };
 pub use media::{MediaAsk, Medium, MediumCreate};
 pub use networks::{Inbound, InboundRule, Network, NetworkCreate, Source, Subnet, Uplink};
+pub use outside::{Directory, DirectoryChecked, DirectorySynced, LoggedInOutside, Provider};
 pub use places::{Accelerator, Address, AddressReserve, Cluster, Host, HostFacts, Range};
 pub use snapshots::{Snapshot, SnapshotCreate, SnapshotRevert, SnapshotVolume};
 pub use tasks::{

@@ -2,8 +2,8 @@
 
 use super::machine::{MachineCommand, Ssh};
 use super::objects::{
-    AddressCommand, HostCommand, MaintenanceCommand, MediumCommand, NetworkCommand, SnapshotCommand,
-    StorageCommand, TaskCommand, TemplateCommand, TokenCommand, VolumeCommand,
+    AddressCommand, DirectoryCommand, HostCommand, MaintenanceCommand, MediumCommand, NetworkCommand,
+    SnapshotCommand, StorageCommand, TaskCommand, TemplateCommand, TokenCommand, VolumeCommand,
 };
 use super::settings::ConfigCommand;
 use super::show::units;
@@ -203,6 +203,9 @@ pub(super) enum Command {
     /// Let nobody change anything for a while
     #[command(subcommand)]
     Maintenance(MaintenanceCommand),
+    /// Directories whose people may come in
+    #[command(subcommand)]
+    Directory(DirectoryCommand),
     /// Say who the server takes you for
     Whoami,
     /// Show what happens, as it happens

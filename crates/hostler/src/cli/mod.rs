@@ -94,6 +94,7 @@ async fn ask(command: Command, global: &Global) -> Result<Exit, Failure> {
         Command::Task(command) => objects::task(&session, command).await,
         Command::Token(command) => objects::token(&session, command).await,
         Command::Maintenance(command) => objects::maintenance(&session, command).await,
+        Command::Directory(command) => objects::directory(&session, command).await,
         Command::Whoami => objects::whoami(&session).await,
         Command::Events => objects::events(&session).await,
         Command::Serve(_)

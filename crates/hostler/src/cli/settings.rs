@@ -47,6 +47,9 @@ pub(super) fn config(
                     if let Some(database) = database {
                         output::line(format_args!("store     {database}"));
                     }
+                    for oidc in &config.oidc {
+                        output::line(format_args!("oidc      {} at {}", oidc.name, oidc.issuer));
+                    }
                     for ldap in &config.ldap {
                         output::line(format_args!("ldap      {} at {}", ldap.name, ldap.url));
                     }

@@ -120,4 +120,27 @@ events_h = 24
 # group = "cn=admins,ou=groups,dc=example,dc=org"
 # role = "administrator"
 # into = "operators"
+
+# An OpenID provider that people log in at with their browser. As many of these as there are providers.
+# [[oidc]]
+# Its name here, part of the address to register there: PUBLIC_URL/hostler/v1/login/oidc/NAME/callback
+# name = "sso"
+# title = "Single sign-on"
+# Its issuer address, exactly as it says itself, and what it calls hostler.
+# issuer = "https://sso.example"
+# client_id = "hostler"
+# The client's secret is in a file that only hostler may read, or in a variable; a public client has none.
+# client_secret_file = "/etc/hostler/oidc-secret"
+# client_secret_variable = "OIDC_SECRET"
+# Where browsers reach hostler.
+# public_url = "https://hostler.example"
+# Certificates of authorities, PEM. Left out, those of the system.
+# ca_file = "/etc/hostler/sso-ca.pem"
+# What is asked for beside openid, and the claims with the login name and the groups.
+# scopes = ["profile", "email", "groups"]
+# login_claim = "preferred_username"
+# groups_claim = "groups"
+# role and [[oidc.groups]] are as for [[ldap]]; a group is a value of the claim.
+# role = "user"
+# timeout_s = 10
 "#;

@@ -1,10 +1,11 @@
-//! `[[ldap]]` and what groups outside mean here.
+//! `[[ldap]]`, `[[oidc]]` and what groups outside mean here.
 
 use super::{ConfigError, Variables};
 use hostler_core::access::Role;
 use hostler_core::access::outside::{Mapping, Rule};
 use hostler_core::secret::Secret;
 use hostler_drivers::identity::ldap::LdapConfig;
+use hostler_drivers::identity::oidc::OidcConfig;
 use serde::{Deserialize, Serialize};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -77,6 +78,50 @@ pub struct Ldap {
     pub timeout_s: u64,
 }
 
+/// An OpenID provider whose people may come in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Oidc {
+    /// Its name here, part of paths.
+    pub name: String,
+    /// What buttons call it; none means its name.
+    #[serde(default)]
+    pub title: Option<String>,
+    /// Its issuer address, exactly as it says itself.
+    pub issuer: String,
+    /// What it calls us.
+    pub client_id: String,
+    /// A file with our password there, for hostler's eyes only.
+    #[serde(default)]
+    pub client_secret_file: Option<PathBuf>,
+    /// A variable of the environment with our password there.
+    #[serde(default)]
+    pub client_secret_variable: Option<String>,
+    /// Where browsers reach us: `https://HOST`.
+    pub public_url: String,
+    /// Certificates of authorities; none means those of the system.
+    #[serde(default)]
+    pub ca_file: Option<PathBuf>,
+    /// Asked for beside `openid`.
+    #[serde(default = "usual::scopes")]
+    pub scopes: Vec<String>,
+    /// The claim with the login name.
+    #[serde(default = "usual::login_claim")]
+    pub login_claim: String,
+    /// The claim with the groups.
+    #[serde(default = "usual::groups_claim")]
+    pub groups_claim: String,
+    /// Role of people to whom no group gives another; none lets only members of `groups` in.
+    #[serde(default)]
+    pub role: Option<Role>,
+    /// What groups give.
+    #[serde(default)]
+    pub groups: Vec<GroupRule>,
+    /// Patience with one answer.
+    #[serde(default = "usual::timeout_s")]
+    pub timeout_s: u64,
+}
+
 /// What membership in a group outside gives.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -106,6 +151,15 @@ mod usual {
     }
     pub(super) fn key_attribute() -> String {
         "entryUUID".into()
+    }
+    pub(super) fn scopes() -> Vec<String> {
+        ["profile", "email", "groups"].map(str::to_owned).to_vec()
+    }
+    pub(super) fn login_claim() -> String {
+        "preferred_username".into()
+    }
+    pub(super) fn groups_claim() -> String {
+        "groups".into()
     }
     pub(super) fn sync_s() -> u64 {
         3600
@@ -189,14 +243,66 @@ impl Ldap {
     }
 }
 
-pub(super) fn mapping(role: Option<Role>, groups: &[GroupRule]) -> Mapping {
+impl Oidc {
+    /// What a single value's type cannot say.
+    ///
+    /// # Errors
+    /// What is wrong, with the name of the provider.
+    pub(super) fn check(&self) -> Result<(), String> {
+        let of = |why: String| format!("`{}`: {why}", self.name);
+        check_name(&self.name)?;
+        check_rules(&self.groups).map_err(of)?;
+        if self.client_secret_file.is_some() && self.client_secret_variable.is_some() {
+            return Err(of("client_secret_file and client_secret_variable cannot both be set".into()));
+        }
+        if !(1..=60).contains(&self.timeout_s) {
+            return Err(of("timeout_s must be between 1 and 60".into()));
+        }
+        if self.role.is_none() && self.groups.is_empty() {
+            return Err(of("nobody could come in: name a role for everybody, or groups".into()));
+        }
+        self.with_secret(None).check().map_err(of)
+    }
+
+    /// As the driver wants it, with our password there.
+    ///
+    /// # Errors
+    /// The password cannot be read, or everybody can read it.
+    pub fn driver(&self, variables: &Variables) -> Result<OidcConfig, ConfigError> {
+        let file = self.client_secret_file.as_deref();
+        Ok(self.with_secret(secret(file, self.client_secret_variable.as_deref(), variables)?))
+    }
+
+    /// What people of this provider become.
+    pub fn mapping(&self) -> Mapping {
+        mapping(self.role, &self.groups)
+    }
+
+    fn with_secret(&self, client_secret: Option<Secret>) -> OidcConfig {
+        OidcConfig {
+            name: self.name.clone(),
+            title: self.title.clone().unwrap_or_else(|| self.name.clone()),
+            issuer: self.issuer.clone(),
+            client_id: self.client_id.clone(),
+            client_secret,
+            public_url: self.public_url.clone(),
+            ca_file: self.ca_file.clone(),
+            scopes: self.scopes.clone(),
+            login_claim: self.login_claim.clone(),
+            groups_claim: self.groups_claim.clone(),
+            timeout: Duration::from_secs(self.timeout_s),
+        }
+    }
+}
+
+fn mapping(role: Option<Role>, groups: &[GroupRule]) -> Mapping {
     let rule =
         |rule: &GroupRule| Rule { group: rule.group.clone(), role: rule.role, into: rule.into.clone() };
     Mapping { role, rules: groups.iter().map(rule).collect() }
 }
 
 /// A name that can stand in paths and keys of records.
-pub(super) fn check_name(name: &str) -> Result<(), String> {
+fn check_name(name: &str) -> Result<(), String> {
     let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     if name.is_empty() || name.len() > 32 || !name.chars().all(fits) {
         return Err(format!("name `{name}` must be 1 to 32 of a-z, 0-9 and -"));
@@ -204,7 +310,7 @@ pub(super) fn check_name(name: &str) -> Result<(), String> {
     Ok(())
 }
 
-pub(super) fn check_rules(groups: &[GroupRule]) -> Result<(), String> {
+fn check_rules(groups: &[GroupRule]) -> Result<(), String> {
     for rule in groups {
         if rule.group.is_empty() || (rule.role.is_none() && rule.into.as_deref().is_none_or(str::is_empty)) {
             return Err("each of groups needs a group, and a role or a group of ours (into)".to_owned());
@@ -214,7 +320,7 @@ pub(super) fn check_rules(groups: &[GroupRule]) -> Result<(), String> {
 }
 
 /// A secret from a file or from the environment; never from the configuration itself, which people show around.
-pub(super) fn secret(
+fn secret(
     file: Option<&Path>,
     variable: Option<&str>,
     variables: &Variables,

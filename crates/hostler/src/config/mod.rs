@@ -14,7 +14,7 @@ mod source;
 
 pub use error::ConfigError;
 pub use example::EXAMPLE;
-pub use identity::{GroupRule, Ldap};
+pub use identity::{GroupRule, Ldap, Oidc};
 pub use listen::Listen;
 pub use model::{
     Config, Isolation, Keep, Log, LogFormat, Qemu, Secret, Server, Store, Tasks, Tls, address_in,

@@ -1,6 +1,6 @@
 //! The settings, their units and their defaults.
 
-use super::{ConfigError, Ldap, Listen};
+use super::{ConfigError, Ldap, Listen, Oidc};
 use hostler_core::core::Settings;
 use hostler_doors::TrustedProxies;
 use hostler_drivers::fetch::FetchRules;
@@ -41,6 +41,8 @@ pub struct Config {
     pub keep: Keep,
     /// Directories whose people may come in.
     pub ldap: Vec<Ldap>,
+    /// OpenID providers whose people may come in.
+    pub oidc: Vec<Oidc>,
     /// Read by `hostler-sim` only, which knows what may stand here.
     pub sim: toml::Table,
 }
@@ -348,6 +350,12 @@ impl Config {
             ldap.check().map_err(|why| ("ldap", why))?;
             if self.ldap[..index].iter().any(|other| other.name == ldap.name) {
                 return Err(("ldap", format!("`{}` is there twice", ldap.name)));
+            }
+        }
+        for (index, oidc) in self.oidc.iter().enumerate() {
+            oidc.check().map_err(|why| ("oidc", why))?;
+            if self.oidc[..index].iter().any(|other| other.name == oidc.name) {
+                return Err(("oidc", format!("`{}` is there twice", oidc.name)));
             }
         }
         for prefix in &self.images.allow_addresses {

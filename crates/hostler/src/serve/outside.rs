@@ -1,8 +1,9 @@
 //! Those who vouch for people, from the configuration.
 
 use crate::config::{Config, ConfigError, Variables};
-use hostler_core::access::outside::{LinkedDirectory, Outside};
+use hostler_core::access::outside::{LinkedDirectory, LinkedProvider, Outside};
 use hostler_drivers::identity::ldap::LdapDirectory;
+use hostler_drivers::identity::oidc::OidcProvider;
 use std::sync::Arc;
 
 /// Everybody whom the configuration names. Nobody is talked to yet: one that is down must not keep us from starting.
@@ -15,6 +16,10 @@ pub(super) fn outside(config: &Config, variables: &Variables) -> Result<Outside,
             interval: ldap.interval(),
             import: ldap.import,
         });
+    }
+    for oidc in &config.oidc {
+        let provider = Arc::new(OidcProvider::new(oidc.driver(variables)?));
+        outside.providers.push(LinkedProvider { provider, mapping: oidc.mapping() });
     }
     Ok(outside)
 }

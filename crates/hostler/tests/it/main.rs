@@ -19,6 +19,8 @@ mod maintenance;
 mod media;
 mod native;
 mod networks;
+mod oidc;
+mod outside;
 mod program;
 mod real;
 mod reconcile;

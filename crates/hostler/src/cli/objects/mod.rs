@@ -1,6 +1,7 @@
 //! Commands about everything that is no machine, one file for each kind of object.
 
 mod access;
+mod directory;
 mod maintenance;
 mod medium;
 mod network;
@@ -12,6 +13,7 @@ mod template;
 mod volume;
 
 pub(super) use access::{TokenCommand, token, whoami};
+pub(super) use directory::{DirectoryCommand, directory};
 pub(super) use maintenance::{MaintenanceCommand, maintenance};
 pub(super) use medium::{MediumCommand, medium};
 pub(super) use network::{AddressCommand, NetworkCommand, address, network};
