@@ -241,7 +241,9 @@ impl Core {
         Changes { commit: Commit::default(), now: self.now() }
     }
 
-    pub(crate) async fn commit(&self, changes: Changes) -> Result<Committed, StoreError> {
+    pub(crate) async fn commit(&self, mut changes: Changes) -> Result<Committed, StoreError> {
+        let left = self.left_behind(&changes.commit.alterations).await?;
+        changes.append(left);
         self.parts.store.commit(changes.commit).await
     }
 

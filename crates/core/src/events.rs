@@ -1,11 +1,13 @@
 //! Events: what changed, in the order it was committed. Written in the commit they tell about.
 
-use crate::access::Caller;
+use crate::access::{Caller, Grant, Member};
 use crate::core::Core;
 use crate::error::Result;
 use crate::ids::AccountId;
+use crate::query::Filter;
 use crate::record::{Kind, Record};
 use crate::time::Timestamp;
+use std::collections::HashSet;
 use std::sync::Arc;
 use tokio::sync::broadcast;
 use uuid::Uuid;
@@ -75,16 +77,26 @@ impl NewEvent {
 }
 
 impl Core {
-    /// Events after `seq` that the caller may see, oldest first, and the position reached: events the caller may not
-    /// see move it on, too. At most `limit` are looked at.
+    /// The caller's way of seeing events.
+    pub fn sight(&self, caller: &Caller) -> Sight {
+        Sight { core: self.clone(), caller: caller.clone(), granted: None }
+    }
+
+    /// Events after `seq` that are within sight, oldest first, and the position reached: events out of sight move it
+    /// on, too. At most `limit` are looked at.
     ///
     /// # Errors
     /// Unavailable, when the store does not answer.
-    pub async fn events_after(&self, caller: &Caller, seq: i64, limit: u32) -> Result<(Vec<Event>, i64)> {
-        let mut events = self.store().events_after(seq, limit).await?;
+    pub async fn events_after(&self, sight: &mut Sight, seq: i64, limit: u32) -> Result<(Vec<Event>, i64)> {
+        let events = self.store().events_after(seq, limit).await?;
         let reached = events.last().map_or(seq, |last| last.seq);
-        events.retain(|event| may_see(caller, event));
-        Ok((events, reached))
+        let mut seen = Vec::with_capacity(events.len());
+        for event in events {
+            if sight.reaches(&event).await? {
+                seen.push(event);
+            }
+        }
+        Ok((seen, reached))
     }
 
     /// First and last position kept; a stream that resumes before the first has missed something.
@@ -95,14 +107,68 @@ impl Core {
         Ok(self.store().event_bounds().await?)
     }
 
-    /// Events as they are committed, to be filtered by [`may_see`]. A reader that lags goes on with
+    /// Events as they are committed, to be filtered by a [`Sight`]. A reader that lags goes on with
     /// [`Core::events_after`].
     pub fn event_feed(&self) -> broadcast::Receiver<Arc<Event>> {
         self.store().subscribe()
     }
 }
 
-/// Whether an event is the caller's business.
-pub fn may_see(caller: &Caller, event: &Event) -> bool {
-    caller.is_administrator() || event.event.owner == Some(caller.account)
+/// Which events a caller may see: those of its own objects, and of the objects that were granted to it or its groups.
+///
+/// It remembers what is granted until it meets an event about a grant or a member. Events come in the order of commits,
+/// so a right given or taken away counts for every event after.
+#[derive(Clone, Debug)]
+pub struct Sight {
+    core: Core,
+    caller: Caller,
+    granted: Option<HashSet<Uuid>>,
+}
+
+impl Sight {
+    /// Whether an event is the caller's business. Ask for each event, in their order.
+    ///
+    /// # Errors
+    /// Unavailable, when the store does not answer.
+    pub async fn reaches(&mut self, event: &Event) -> Result<bool> {
+        let told = &event.event;
+        if self.caller.sees_everything() {
+            return Ok(true);
+        }
+        if matches!(told.kind, Kind::Grant | Kind::Member) {
+            self.granted = None;
+        }
+        if told.owner == Some(self.caller.account) {
+            return Ok(true);
+        }
+        if !matches!(told.kind, Kind::Machine | Kind::Volume | Kind::Snapshot | Kind::Task) {
+            return Ok(false);
+        }
+        if self.granted.is_none() {
+            self.look().await?;
+        }
+        let concerned = concerned(told);
+        Ok(self.granted.as_ref().is_some_and(|granted| granted.contains(&concerned)))
+    }
+
+    /// Reads what is granted now, and to which groups the caller belongs.
+    async fn look(&mut self) -> Result<()> {
+        let member: Vec<Member> = self.core.all(Filter::eq("account", self.caller.account.0)).await?;
+        self.caller.groups = member.into_iter().map(|member| member.group).collect();
+        let grants: Vec<Grant> = self.core.all(self.caller.grants()).await?;
+        self.granted = Some(grants.into_iter().map(|grant| grant.object).collect());
+        Ok(())
+    }
+}
+
+/// The object whose rights an event goes by: of a snapshot its machine, of a task what it is about.
+fn concerned(told: &NewEvent) -> Uuid {
+    let field = match told.kind {
+        Kind::Snapshot => "machine",
+        Kind::Task => "subject",
+        _ => return told.subject,
+    };
+    let body: Option<serde_json::Value> = serde_json::from_str(&told.body).ok();
+    let id = body.as_ref().and_then(|body| body.get(field)?.as_str()?.parse().ok());
+    id.unwrap_or(told.subject)
 }

@@ -11,6 +11,8 @@ pub mod debian;
 mod directory;
 mod durable;
 pub mod fetch;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod guest;
 pub mod identity;
 mod isolation;

@@ -319,7 +319,9 @@ fn output(command: &mut Command) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::{Care, Server};
-    use rustix::process::{Pid, test_kill_process};
+    use anyhow::Context;
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
     #[test]
     fn a_server_that_stands_still_is_ended_too() -> anyhow::Result<()> {
@@ -330,12 +332,15 @@ mod tests {
         }
         let server = Server::start(Care::Fleeting)?;
         let file = std::fs::read_to_string(server.data.join("postmaster.pid"))?;
-        let pid = Pid::from_raw(file.lines().next().unwrap_or_default().parse()?);
+        let pid = Pid::from_raw(file.lines().next().unwrap_or_default().parse()?).context("a process")?;
+        let process = pidfd_open(pid, PidfdFlags::empty())?;
         let (home, data) = (server.home.clone(), server.data.clone());
         server.pause()?;
         drop(server);
         assert!(!home.exists() && !data.exists());
-        assert!(pid.is_none_or(|pid| test_kill_process(pid).is_err()));
+        // It removes its files shortly before it ends.
+        let patience = Timespec { tv_sec: 60, tv_nsec: 0 };
+        assert_eq!(poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&patience))?, 1);
         Ok(())
     }
 }

@@ -188,7 +188,7 @@ impl Record for Member {
     }
 
     fn summary(&self) -> Option<serde_json::Value> {
-        Some(serde_json::json!({ "group": self.group, "account": self.account }))
+        Some(serde_json::json!({ "id": self.id, "group": self.group, "account": self.account }))
     }
 
     fn owner(&self) -> Option<AccountId> {

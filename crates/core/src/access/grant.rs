@@ -105,4 +105,17 @@ impl Record for Grant {
             ("created_at", self.created_at.0.into()),
         ]
     }
+
+    fn summary(&self) -> Option<serde_json::Value> {
+        Some(serde_json::json!({
+            "object_kind": self.object_kind, "object": self.object, "subject": self.subject, "actions": self.actions,
+        }))
+    }
+
+    fn owner(&self) -> Option<AccountId> {
+        match self.subject {
+            Subject::Account(account) => Some(account),
+            Subject::Group(_) => None,
+        }
+    }
 }

@@ -13,11 +13,13 @@
 
 mod account;
 mod accounts;
+pub(crate) mod acts;
 mod audit;
 mod caller;
 mod credential;
 mod credentials;
 mod grant;
+mod grants;
 mod groups;
 mod keys;
 mod login;
@@ -42,5 +44,6 @@ pub(crate) use password::Passwords;
 pub use password::{hash_password, verify_password};
 pub use quota::{Amounts, Quota};
 pub use replay::{Idempotency, Replay};
+pub(crate) use rights::{Act, Object, Standing};
 pub(crate) use uses::Uses;
 pub use watch::Watch;

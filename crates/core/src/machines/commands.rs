@@ -6,7 +6,7 @@ use super::identity::user_data_place;
 use super::limits::{check_keys, check_size, check_words};
 use super::power::{PowerWork, Ruling, Verb, ruling};
 use super::{HostName, Life, Machine, Observation, Observed, Power};
-use crate::access::{Caller, Idempotency};
+use crate::access::{Act, Caller, Idempotency, acts};
 use crate::core::{Attempt, Core, decided};
 use crate::error::{Error, Result};
 use crate::hosts::Host;
@@ -76,6 +76,7 @@ impl Core {
         ask: &MachineAsk,
         idempotency: Option<&Idempotency>,
     ) -> Result<Accepted<Machine>> {
+        caller.may_create("machine")?;
         check_words(&ask.description, &ask.labels)?;
         check_keys(&ask.ssh_keys)?;
         if ask.user_data.as_ref().is_some_and(|data| data.expose().len() > MAX_USER_DATA) {
@@ -97,7 +98,7 @@ impl Core {
         idempotency: Option<&Idempotency>,
     ) -> Result<Accepted<Machine>, Attempt> {
         let template = self.template_usable(caller, &ask.template).await?;
-        let network = self.network_named(ask.network.as_deref()).await?;
+        let network = self.network_usable(caller, ask.network.as_deref()).await?;
         let storage: StoragePlace = self.get(template.storage.0).await?;
         let host: Host = self.get(storage.host.0).await?;
         let mut machine = self.machine_drafted(caller, ask, &template, &host)?;
@@ -247,7 +248,7 @@ impl Core {
         force: bool,
     ) -> Result<Accepted<Machine>> {
         decided(async || {
-            let mut machine = self.machine_get(caller, key).await?;
+            let mut machine = self.machine_for(caller, verb.act(), key).await?;
             if let Some(holder) = machine.task {
                 return Err(Error::busy(format_args!("machine {}", machine.name), holder).into());
             }
@@ -269,7 +270,7 @@ impl Core {
     /// Not found; busy while another task holds it.
     pub async fn machine_delete(&self, caller: &Caller, key: &str) -> Result<Accepted<Machine>> {
         decided(async || {
-            let mut machine = self.machine_get(caller, key).await?;
+            let mut machine = self.machine_for(caller, acts::MACHINE_DELETE, key).await?;
             if machine.life == Life::Gone {
                 return Ok(Accepted { record: machine, task: None });
             }
@@ -309,7 +310,7 @@ impl Core {
         edit: &MachineEdit,
     ) -> Result<Accepted<Machine>> {
         decided(async || {
-            let mut machine = self.machine_get(caller, key).await?;
+            let mut machine = self.machine_for(caller, acts::MACHINE_EDIT, key).await?;
             if machine.life == Life::Gone {
                 return Err(Error::conflict("wrong_state", "the machine is gone").into());
             }
@@ -349,7 +350,7 @@ impl Core {
         if command.stdin.len() > 262_144 {
             return Err(Error::invalid("stdin", "at most 256 KiB can be given to a command"));
         }
-        let machine = self.machine_running(caller, key).await?;
+        let machine = self.machine_running(caller, acts::MACHINE_RUN, key).await?;
         Ok(self.host(machine.host)?.hypervisor.guest_run(machine.id, command).await?)
     }
 
@@ -358,7 +359,7 @@ impl Core {
     /// # Errors
     /// Not found; conflict `other_host`.
     pub async fn machine_console_log(&self, caller: &Caller, key: &str, bytes: u64) -> Result<Vec<u8>> {
-        let machine = self.machine_get(caller, key).await?;
+        let machine = self.machine_for(caller, acts::MACHINE_CONSOLE, key).await?;
         let local = self.host_here(machine.host, &format!("machine {}", machine.name)).await?;
         match local.hypervisor.console_log(machine.id, bytes.min(1 << 20)).await {
             Err(error) if error.kind == DriverErrorKind::Gone => Ok(Vec::new()),
@@ -376,13 +377,13 @@ impl Core {
         key: &str,
         which: Console,
     ) -> Result<tokio::net::UnixStream> {
-        let machine = self.machine_running(caller, key).await?;
+        let machine = self.machine_running(caller, acts::MACHINE_CONSOLE, key).await?;
         Ok(self.host(machine.host)?.hypervisor.console(machine.id, which).await?)
     }
 
     /// A machine that is on, on a host of this process.
-    async fn machine_running(&self, caller: &Caller, key: &str) -> Result<Machine> {
-        let machine = self.machine_get(caller, key).await?;
+    async fn machine_running(&self, caller: &Caller, act: Act, key: &str) -> Result<Machine> {
+        let machine = self.machine_for(caller, act, key).await?;
         self.host_here(machine.host, &format!("machine {}", machine.name)).await?;
         if machine.observed.power != Observed::On {
             let text = format!("machine {} is {}", machine.name, machine.observed.power.word());

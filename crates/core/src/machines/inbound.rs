@@ -1,7 +1,7 @@
 //! What others may begin to send to a machine's card.
 
 use super::{Life, Machine};
-use crate::access::Caller;
+use crate::access::{Caller, acts};
 use crate::core::{Core, decided};
 use crate::error::{Error, Result};
 use crate::networks::{Network, NetworkKind};
@@ -26,7 +26,7 @@ impl Core {
     ) -> Result<Machine> {
         check(rules.unwrap_or_default())?;
         let (machine, network) = decided(async || {
-            let mut machine = self.machine_get(caller, key).await?;
+            let mut machine = self.machine_for(caller, acts::MACHINE_INBOUND, key).await?;
             if machine.life == Life::Gone {
                 return Err(Error::conflict("wrong_state", "the machine is gone").into());
             }

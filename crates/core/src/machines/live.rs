@@ -4,7 +4,7 @@ use super::alter::{Alter, Deed};
 use super::identity::hashed_mac;
 use super::limits::check_size;
 use super::{Life, Machine, MachineEdit, Observed};
-use crate::access::Caller;
+use crate::access::{Caller, Object, acts};
 use crate::core::{Attempt, Changes, Core, decided};
 use crate::error::{Error, Result};
 use crate::hosts::Host;
@@ -78,11 +78,11 @@ impl Core {
         force: bool,
     ) -> Result<Accepted<Machine>> {
         decided(async || {
-            let machine = self.machine_get(caller, key).await?;
+            let machine = self.machine_for(caller, acts::MACHINE_MEDIUM, key).await?;
             let mut changes = self.changes();
             let mut wanted = None;
             if let Some(name) = medium {
-                let medium = self.medium_ready(name, &machine).await?;
+                let medium = self.medium_ready(caller, name, &machine).await?;
                 changes.unchanged(&medium);
                 wanted = Some(medium.id);
             }
@@ -91,9 +91,10 @@ impl Core {
         .await
     }
 
-    /// A medium that can be inserted; everybody may use all of them.
-    async fn medium_ready(&self, key: &str, machine: &Machine) -> Result<Medium> {
+    /// A medium that can be inserted.
+    async fn medium_ready(&self, caller: &Caller, key: &str, machine: &Machine) -> Result<Medium> {
         let medium = self.medium_named(key).await?;
+        self.may(caller, acts::MEDIUM_USE, Object::of(&medium), key).await?;
         if medium.state != MediumState::Ready {
             let text = format!("medium {} is {}", medium.name, medium.state.word());
             return Err(Error::conflict("not_ready", text));
@@ -114,11 +115,11 @@ impl Core {
     pub async fn nic_attach(&self, caller: &Caller, key: &str, ask: &NicAsk) -> Result<Accepted<Machine>> {
         let given = ask.mac.as_deref().map(checked_mac).transpose()?;
         decided(async || {
-            let machine = self.machine_get(caller, key).await?;
+            let machine = self.machine_for(caller, acts::NIC_ATTACH, key).await?;
             if machine.nics.len() >= MAX_NICS {
                 return Err(Error::no_capacity(format!("a machine has at most {MAX_NICS} cards")).into());
             }
-            let network = self.network_named(ask.network.as_deref()).await?;
+            let network = self.network_usable(caller, ask.network.as_deref()).await?;
             let has = |mac: &str| machine.nics.iter().any(|nic| nic.mac == mac);
             let place = (0..).find(|place| !has(&hashed_mac(machine.id, *place, 0))).unwrap_or_default();
             let holder = (machine.id, machine.owner);
@@ -156,7 +157,7 @@ impl Core {
     pub async fn nic_detach(&self, caller: &Caller, key: &str, mac: &str) -> Result<Accepted<Machine>> {
         let mac = checked_mac(mac)?;
         decided(async || {
-            let machine = self.machine_get(caller, key).await?;
+            let machine = self.machine_for(caller, acts::NIC_DETACH, key).await?;
             let place = machine.nics.iter().position(|nic| nic.mac == mac);
             let place = place.ok_or_else(|| Error::not_found("network card", &mac))?;
             if place == 0 && !is_off(&machine)? {

@@ -2,6 +2,7 @@
 
 use super::boot::{self, Arrival};
 use super::{Life, Machine, Observed, Power};
+use crate::access::{Act, Action};
 use crate::core::Changes;
 use crate::error::{Error, Result};
 use crate::ids::MachineId;
@@ -49,6 +50,11 @@ impl Verb {
             Self::Pause => "pause",
             Self::Resume => "resume",
         }
+    }
+
+    /// What it takes: whoever may use a machine may turn it on and off.
+    pub(super) fn act(self) -> Act {
+        Act::new(self.task_kind(), Action::Use)
     }
 
     pub(super) fn task_kind(self) -> &'static str {

@@ -1,7 +1,7 @@
 //! Finding machines.
 
 use super::{Life, Machine};
-use crate::access::Caller;
+use crate::access::{Act, Caller, Object, acts};
 use crate::core::{Core, ListAsk, Page};
 use crate::error::{Error, Result};
 use crate::ids::MachineId;
@@ -16,7 +16,27 @@ impl Core {
     /// # Errors
     /// Not found, also when it is somebody else's.
     pub async fn machine_get(&self, caller: &Caller, key: &str) -> Result<Machine> {
-        let missing = || Error::not_found("machine", key);
+        let machine = self.machine_named(key).await?;
+        self.sees(caller, Object::of(&machine), key).await?;
+        Ok(self.shown_machine(machine))
+    }
+
+    /// A machine that the caller may do this with.
+    pub(crate) async fn machine_for(&self, caller: &Caller, act: Act, key: &str) -> Result<Machine> {
+        let machine = self.machine_named(key).await?;
+        self.may(caller, act, Object::of(&machine), key).await?;
+        Ok(self.shown_machine(machine))
+    }
+
+    /// Whether the caller may use a machine's consoles; asked again while one is open.
+    ///
+    /// # Errors
+    /// Not found; denied.
+    pub async fn machine_console_allowed(&self, caller: &Caller, key: &str) -> Result<()> {
+        self.machine_for(caller, acts::MACHINE_CONSOLE, key).await.map(drop)
+    }
+
+    pub(crate) async fn machine_named(&self, key: &str) -> Result<Machine> {
         let found = match (key.parse::<MachineId>(), key.parse::<i64>()) {
             (Ok(id), _) => self.find(id.0).await?,
             (_, Ok(number)) => self.find_by("number", number).await?,
@@ -25,12 +45,10 @@ impl Core {
                 self.select::<Machine>(Select::new(filter, 1)).await?.pop()
             }
         };
-        let machine = found.ok_or_else(missing)?;
-        caller.may_use(machine.owner, "machine", key)?;
-        Ok(self.shown_machine(machine))
+        found.ok_or_else(|| Error::not_found("machine", key))
     }
 
-    /// The caller's machines; an administrator sees everybody's. Removed ones only when the filter names `life`. A
+    /// The machines that the caller may see. Removed ones only when the filter names `life`. A
     /// filter by `observed` means what was seen last, also on an absent host.
     pub async fn machine_list(&self, caller: &Caller, mut ask: ListAsk) -> Result<Page<Machine>> {
         ask.filter = caller.visible().and(ask.filter);

@@ -2,7 +2,7 @@
 
 use super::tasks::{Delete, Make};
 use super::{Medium, MediumState};
-use crate::access::{Caller, Idempotency};
+use crate::access::{Caller, Idempotency, Object, acts};
 use crate::core::{Attempt, Core, ListAsk, Page, decided};
 use crate::error::{Error, Result};
 use crate::ids::MediumId;
@@ -141,7 +141,8 @@ impl Core {
     /// # Errors
     /// Denied; not found; busy; conflict `in_use` while a machine has it in its drive.
     pub async fn medium_delete(&self, caller: &Caller, key: &str) -> Result<Accepted<Medium>> {
-        caller.may_administer("delete media")?;
+        let medium = self.medium_named(key).await?;
+        self.may(caller, acts::MEDIUM_DELETE, Object::of(&medium), key).await?;
         decided(async || {
             let mut medium = self.medium_named(key).await?;
             if let Some(holder) = medium.task {

@@ -16,7 +16,7 @@ use std::net::IpAddr;
 pub(super) const MAX_ADDRESSES: usize = 65_536;
 
 impl Core {
-    /// The addresses of a network that are taken.
+    /// The addresses of a network that are taken and that the caller may know of.
     pub async fn address_list(
         &self,
         caller: &Caller,
@@ -24,7 +24,8 @@ impl Core {
         mut ask: ListAsk,
     ) -> Result<Page<Address>> {
         let network = self.network_named(Some(network)).await?;
-        ask.filter = Filter::eq("network", network.id.0).and(caller.visible()).and(ask.filter);
+        ask.filter =
+            Filter::eq("network", network.id.0).and(caller.visible_through_machine()).and(ask.filter);
         self.page(ask).await
     }
 

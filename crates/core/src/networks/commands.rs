@@ -2,7 +2,7 @@
 
 use super::check::check;
 use super::{Network, NetworkKind, Range};
-use crate::access::Caller;
+use crate::access::{Caller, Object, acts};
 use crate::core::{Core, ListAsk, Page, decided};
 use crate::error::{Error, Result};
 use crate::hosts::Cluster;
@@ -98,6 +98,13 @@ impl Core {
         self.network_named(Some(key)).await
     }
 
+    /// The network of this key, or the first one, to put a machine on.
+    pub(crate) async fn network_usable(&self, caller: &Caller, key: Option<&str>) -> Result<Network> {
+        let network = self.network_named(key).await?;
+        self.may(caller, acts::NETWORK_USE, Object::of(&network), &network.name).await?;
+        Ok(network)
+    }
+
     /// The network of this key, or the first one.
     pub(crate) async fn network_named(&self, key: Option<&str>) -> Result<Network> {
         let Some(key) = key else { return self.first().await };
@@ -119,7 +126,8 @@ impl Core {
     /// # Errors
     /// Denied; not found; conflict `in_use`.
     pub async fn network_delete(&self, caller: &Caller, key: &str) -> Result<()> {
-        caller.may_administer("remove networks")?;
+        let network = self.network_named(Some(key)).await?;
+        self.may(caller, acts::NETWORK_DELETE, Object::of(&network), key).await?;
         // First nobody may join any more; only then is it certain that nobody is on it.
         let network = self.network_closed(key, true).await?;
         let taken = self.store().count(Kind::Address, Filter::eq("network", network.id.0)).await?;

@@ -2,7 +2,7 @@
 
 use super::rules::{MOST, may_revert, may_take};
 use super::{Remove, Revert, Snapshot, SnapshotState, SnapshotVolume, Take};
-use crate::access::{Caller, Idempotency};
+use crate::access::{Act, Action, Caller, Idempotency, Standing, acts};
 use crate::core::{Attempt, Core, ListAsk, Page, decided};
 use crate::error::{Error, Result};
 use crate::ids::SnapshotId;
@@ -65,7 +65,7 @@ impl Core {
         ask: &SnapshotAsk,
         idempotency: Option<&Idempotency>,
     ) -> Result<Accepted<Snapshot>, Attempt> {
-        let mut machine = self.machine_get(caller, machine).await?;
+        let mut machine = self.machine_for(caller, acts::SNAPSHOT_TAKE, machine).await?;
         free(&machine)?;
         let volumes = self.volumes_of(&machine).await?;
         may_take(&machine, &volumes, ask.memory)?;
@@ -122,7 +122,8 @@ impl Core {
         force: bool,
     ) -> Result<Accepted<Snapshot>> {
         decided(async || {
-            let (snapshot, mut machine) = self.snapshot_with_machine(caller, key).await?;
+            let (snapshot, mut machine) =
+                self.snapshot_with_machine(caller, acts::SNAPSHOT_REVERT, key).await?;
             let volumes = self.volumes_of(&machine).await?;
             may_revert(&machine, &volumes, &snapshot, force)?;
             let work = Revert::new(&snapshot, &machine, &volumes);
@@ -139,7 +140,8 @@ impl Core {
     /// Not found; busy.
     pub async fn snapshot_remove(&self, caller: &Caller, key: &str) -> Result<Accepted<Snapshot>> {
         decided(async || {
-            let (mut snapshot, machine) = self.snapshot_with_machine(caller, key).await?;
+            let (mut snapshot, machine) =
+                self.snapshot_with_machine(caller, acts::SNAPSHOT_REMOVE, key).await?;
             if machine.life != Life::Present {
                 let text =
                     format!("machine {} is {}; its snapshots go with it", machine.name, machine.life.word());
@@ -158,19 +160,25 @@ impl Core {
     /// # Errors
     /// Not found, also when it is somebody else's.
     pub async fn snapshot_get(&self, caller: &Caller, key: &str) -> Result<Snapshot> {
+        let snapshot = self.snapshot_named(key).await?;
+        match self.standing(caller, snapshot.object(), Action::Use).await? {
+            Standing::Unseen => Err(Error::not_found("snapshot", key)),
+            Standing::Sees | Standing::May => Ok(snapshot),
+        }
+    }
+
+    async fn snapshot_named(&self, key: &str) -> Result<Snapshot> {
         let found = match (key.parse::<SnapshotId>(), key.parse::<i64>()) {
             (Ok(id), _) => self.find(id.0).await?,
             (_, Ok(number)) => self.find_by("number", number).await?,
             _ => None,
         };
-        let snapshot: Snapshot = found.ok_or_else(|| Error::not_found("snapshot", key))?;
-        caller.may_use(snapshot.owner, "snapshot", key)?;
-        Ok(snapshot)
+        found.ok_or_else(|| Error::not_found("snapshot", key))
     }
 
-    /// The caller's snapshots; an administrator sees everybody's.
+    /// The snapshots of the machines that the caller may see.
     pub async fn snapshot_list(&self, caller: &Caller, mut ask: ListAsk) -> Result<Page<Snapshot>> {
-        ask.filter = caller.visible().and(ask.filter);
+        ask.filter = caller.visible_through_machine().and(ask.filter);
         self.page(ask).await
     }
 
@@ -180,8 +188,14 @@ impl Core {
     }
 
     /// A snapshot and its machine, neither held by a task.
-    async fn snapshot_with_machine(&self, caller: &Caller, key: &str) -> Result<(Snapshot, Machine)> {
+    async fn snapshot_with_machine(
+        &self,
+        caller: &Caller,
+        act: Act,
+        key: &str,
+    ) -> Result<(Snapshot, Machine)> {
         let snapshot = self.snapshot_get(caller, key).await?;
+        self.may(caller, act, snapshot.object(), snapshot.machine).await?;
         if let Some(holder) = snapshot.task {
             return Err(Error::busy(format_args!("snapshot {}", snapshot.name), holder));
         }

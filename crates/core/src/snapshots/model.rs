@@ -1,5 +1,6 @@
 //! The record of a snapshot.
 
+use crate::access::Object;
 use crate::error::{Error, Result};
 use crate::ids::{AccountId, MachineId, SnapshotId, TaskId, VolumeId};
 use crate::ports::SnapshotSpec;
@@ -115,6 +116,13 @@ impl Snapshot {
     pub(crate) fn let_go(&mut self, reason: Option<String>) {
         self.task = None;
         self.reason = reason;
+    }
+}
+
+impl Snapshot {
+    /// What rights on it go by: its machine.
+    pub(crate) fn object(&self) -> Object {
+        Object { kind: Kind::Machine, id: self.machine.0, owner: Some(self.owner) }
     }
 }
 

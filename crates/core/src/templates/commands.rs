@@ -2,7 +2,7 @@
 
 use super::tasks::{Delete, Make};
 use super::{Firmware, Template, TemplateState, check_url};
-use crate::access::{Caller, Idempotency};
+use crate::access::{Caller, Idempotency, Object, acts};
 use crate::core::{Attempt, Core, ListAsk, Page, decided};
 use crate::error::{Error, Result};
 use crate::ids::TemplateId;
@@ -167,8 +167,9 @@ impl Core {
     }
 
     /// A template that machines can be made from.
-    pub(crate) async fn template_usable(&self, _caller: &Caller, key: &str) -> Result<Template> {
+    pub(crate) async fn template_usable(&self, caller: &Caller, key: &str) -> Result<Template> {
         let template = self.template_named(key).await?;
+        self.may(caller, acts::TEMPLATE_USE, Object::of(&template), key).await?;
         if template.state != TemplateState::Ready {
             let why = template.reason.as_deref().map(|why| format!(": {why}")).unwrap_or_default();
             let text =
@@ -188,7 +189,8 @@ impl Core {
     /// # Errors
     /// Denied; not found; busy; conflict `in_use` while a machine or volume stands on it.
     pub async fn template_delete(&self, caller: &Caller, key: &str) -> Result<Accepted<Template>> {
-        caller.may_administer("delete templates")?;
+        let template = self.template_named(key).await?;
+        self.may(caller, acts::TEMPLATE_DELETE, Object::of(&template), key).await?;
         decided(async || {
             let mut template = self.template_named(key).await?;
             if let Some(holder) = template.task {

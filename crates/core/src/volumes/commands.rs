@@ -3,7 +3,7 @@
 use super::alter::{Alter, Deed};
 use super::tasks::{Create, Delete};
 use super::{StoragePlace, Volume, VolumeState};
-use crate::access::{Caller, Idempotency};
+use crate::access::{Act, Caller, Idempotency, Object, acts};
 use crate::core::{Attempt, Core, ListAsk, Page, decided};
 use crate::error::{Error, Result};
 use crate::hosts::Host;
@@ -65,6 +65,7 @@ impl Core {
         ask: &VolumeAsk,
         idempotency: Option<&Idempotency>,
     ) -> Result<Accepted<Volume>> {
+        caller.may_create("volume")?;
         check_size(ask.size_mib)?;
         if ask.size_mib == 0 {
             return Err(Error::invalid("size_mib", "a volume has at least 1 MiB"));
@@ -148,17 +149,21 @@ impl Core {
     /// # Errors
     /// Not found, also when it is somebody else's.
     pub async fn volume_get(&self, caller: &Caller, key: &str) -> Result<Volume> {
+        let volume = self.volume_named(key).await?;
+        self.sees(caller, Object::of(&volume), key).await?;
+        Ok(volume)
+    }
+
+    pub(crate) async fn volume_named(&self, key: &str) -> Result<Volume> {
         let found = match (key.parse::<VolumeId>(), key.parse::<i64>()) {
             (Ok(id), _) => self.find(id.0).await?,
             (_, Ok(number)) => self.find_by("number", number).await?,
             _ => None,
         };
-        let volume: Volume = found.ok_or_else(|| Error::not_found("volume", key))?;
-        caller.may_use(volume.owner, "volume", key)?;
-        Ok(volume)
+        found.ok_or_else(|| Error::not_found("volume", key))
     }
 
-    /// The caller's volumes; an administrator sees everybody's.
+    /// The volumes that the caller may see.
     pub async fn volume_list(&self, caller: &Caller, mut ask: ListAsk) -> Result<Page<Volume>> {
         ask.filter = caller.visible().and(ask.filter);
         self.page(ask).await
@@ -170,11 +175,12 @@ impl Core {
     /// Not found; busy; no capacity; conflict `attached`, `wrong_state`, or `other_host` when they are not on one host.
     pub async fn volume_attach(&self, caller: &Caller, key: &str, machine: &str) -> Result<Accepted<Volume>> {
         decided(async || {
-            let volume = self.volume_free(caller, key).await?;
+            let volume = self.volume_free(caller, acts::VOLUME_ATTACH, key).await?;
             if let Some(holder) = volume.machine {
                 return Err(Error::conflict("attached", format!("machine {holder} has this volume")).into());
             }
-            let machine = self.machine_settled(caller, machine).await?;
+            let machine = self.machine_for(caller, acts::VOLUME_ATTACH, machine).await?;
+            let machine = self.machine_settled(machine)?;
             self.on_one_host(&volume, &machine).await?;
             let others = self.volumes_of(&machine).await?;
             if others.len() >= MAX_DISKS {
@@ -195,7 +201,7 @@ impl Core {
     /// `wrong_state`.
     pub async fn volume_detach(&self, caller: &Caller, key: &str) -> Result<Accepted<Volume>> {
         decided(async || {
-            let volume = self.volume_free(caller, key).await?;
+            let volume = self.volume_free(caller, acts::VOLUME_DETACH, key).await?;
             let Some(holder) = volume.machine else {
                 return Err(Error::conflict("not_attached", "no machine has this volume").into());
             };
@@ -203,7 +209,8 @@ impl Core {
                 let text = "this volume came with its machine and goes with it";
                 return Err(Error::conflict("in_use", text).into());
             }
-            let machine = self.machine_settled(caller, &holder.to_string()).await?;
+            let machine = self.machine_for(caller, acts::VOLUME_DETACH, &holder.to_string()).await?;
+            let machine = self.machine_settled(machine)?;
             if volume.position == 0 && machine.observed.power != Observed::Off {
                 let text = format!("machine {} runs from this volume", machine.name);
                 return Err(Error::conflict("in_use", text).hint("stop it first").into());
@@ -221,7 +228,7 @@ impl Core {
     pub async fn volume_grow(&self, caller: &Caller, key: &str, size_mib: u64) -> Result<Accepted<Volume>> {
         check_size(size_mib)?;
         decided(async || {
-            let volume = self.volume_free(caller, key).await?;
+            let volume = self.volume_free(caller, acts::VOLUME_GROW, key).await?;
             if size_mib < volume.size_mib {
                 let text = format!("the volume has {} MiB; it can only grow", volume.size_mib);
                 return Err(Error::invalid("size_mib", text).into());
@@ -229,7 +236,7 @@ impl Core {
             if size_mib == volume.size_mib {
                 return Ok(Accepted { record: volume, task: None });
             }
-            let machine = self.machine_with(caller, &volume).await?;
+            let machine = self.machine_with(&volume).await?;
             self.volume_altered(caller, volume, machine, Deed::Grow { size_mib }).await
         })
         .await
@@ -248,17 +255,17 @@ impl Core {
     ) -> Result<Accepted<Volume>> {
         check_limits(limits)?;
         decided(async || {
-            let volume = self.volume_free(caller, key).await?;
-            let machine = self.machine_with(caller, &volume).await?;
+            let volume = self.volume_free(caller, acts::VOLUME_LIMIT, key).await?;
+            let machine = self.machine_with(&volume).await?;
             self.volume_altered(caller, volume, machine, Deed::Limit { limits }).await
         })
         .await
     }
 
     /// The machine that has a volume, if any; no task holds it.
-    async fn machine_with(&self, caller: &Caller, volume: &Volume) -> Result<Option<Machine>> {
+    async fn machine_with(&self, volume: &Volume) -> Result<Option<Machine>> {
         match volume.machine {
-            Some(holder) => Ok(Some(self.machine_settled(caller, &holder.to_string()).await?)),
+            Some(holder) => Ok(Some(self.machine_settled(self.get(holder.0).await?)?)),
             None => Ok(None),
         }
     }
@@ -300,7 +307,7 @@ impl Core {
     /// Not found; busy; conflict `attached`.
     pub async fn volume_delete(&self, caller: &Caller, key: &str) -> Result<Accepted<Volume>> {
         decided(async || {
-            let mut volume = self.volume_free(caller, key).await?;
+            let mut volume = self.volume_free(caller, acts::VOLUME_DELETE, key).await?;
             if let Some(holder) = volume.machine {
                 let text = format!("machine {holder} has this volume");
                 return Err(Error::conflict("attached", text).hint("detach it first").into());
@@ -316,18 +323,19 @@ impl Core {
         .await
     }
 
-    /// A volume that no task holds.
-    async fn volume_free(&self, caller: &Caller, key: &str) -> Result<Volume> {
-        let volume = self.volume_get(caller, key).await?;
+    /// A volume that the caller may do this with and that no task holds.
+    async fn volume_free(&self, caller: &Caller, act: Act, key: &str) -> Result<Volume> {
+        let volume = self.volume_named(key).await?;
+        self.may(caller, act, Object::of(&volume), key).await?;
         if let Some(holder) = volume.task {
             return Err(Error::busy(format_args!("volume {}", volume.name), holder));
         }
         Ok(volume)
     }
 
-    /// A machine that is on or off and that no task holds.
-    async fn machine_settled(&self, caller: &Caller, key: &str) -> Result<Machine> {
-        let machine = self.machine_get(caller, key).await?;
+    /// A machine as it is, when it is on or off and no task holds it.
+    fn machine_settled(&self, machine: Machine) -> Result<Machine> {
+        let machine = self.shown_machine(machine);
         if let Some(holder) = machine.task {
             return Err(Error::busy(format_args!("machine {}", machine.name), holder));
         }

@@ -7,9 +7,9 @@ use crate::state::DoorState;
 use axum::http::Method;
 use std::collections::HashSet;
 use utoipa::OpenApi as _;
-use utoipa::openapi::path::{Operation, ParameterIn, PathItem};
+use utoipa::openapi::path::{Operation, Parameter, ParameterIn, PathItem};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::openapi::{Content, OpenApi, Ref, RefOr, ResponseBuilder};
+use utoipa::openapi::{Content, OpenApi, Ref, RefOr, ResponseBuilder, Schema};
 use utoipa_axum::router::OpenApiRouter;
 
 #[derive(utoipa::OpenApi)]
@@ -56,6 +56,7 @@ pub(super) fn complete(mut document: OpenApi) -> OpenApi {
         .build();
     for item in document.paths.paths.values_mut() {
         for operation in operations_of(item) {
+            operation.parameters.iter_mut().flatten().for_each(bound);
             operation.responses.responses.insert("default".to_owned(), answer.clone().into());
             for response in operation.responses.responses.values_mut() {
                 if let RefOr::T(response) = response
@@ -67,6 +68,19 @@ pub(super) fn complete(mut document: OpenApi) -> OpenApi {
         }
     }
     document
+}
+
+/// What every parameter of a kind may hold: `paths` refuses the rest, and so does the reader of the header.
+fn bound(parameter: &mut RefOr<Parameter>) {
+    let RefOr::T(parameter) = parameter else { return };
+    let pattern = match (&parameter.parameter_in, parameter.name.as_str()) {
+        (ParameterIn::Path, _) => r"^[^/\\\u0000-\u001f\u007f-\u009f]+$",
+        (ParameterIn::Header, "Idempotency-Key") => r"^[\x21-\x7e]{1,255}$",
+        _ => return,
+    };
+    if let Some(RefOr::T(Schema::Object(schema))) = &mut parameter.schema {
+        schema.pattern = Some(pattern.to_owned());
+    }
 }
 
 fn operations_of(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {

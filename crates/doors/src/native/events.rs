@@ -16,7 +16,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::response::sse::{Event as Frame, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
-use hostler_core::events::{Event, may_see};
+use hostler_core::events::{Event, Sight};
 use hostler_core::record::Kind;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -57,6 +57,7 @@ async fn events(State(state): State<DoorState>, parameters: Parameters, request:
     let mut heartbeat = interval(HEARTBEAT);
     heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let follower = Follower {
+        sight: state.core().sight(&session.caller),
         state,
         session,
         wanted,
@@ -131,6 +132,7 @@ fn listed<'a>(parameters: &'a Parameters, name: &str) -> impl Iterator<Item = &'
 struct Follower {
     state: DoorState,
     session: Session,
+    sight: Sight,
     wanted: Wanted,
     feed: Receiver<Arc<Event>>,
     heartbeat: Interval,
@@ -159,7 +161,7 @@ impl Follower {
             }
             let shutdown = self.state.shutdown().clone();
             tokio::select! {
-                heard = self.feed.recv() => self.hear(heard)?,
+                heard = self.feed.recv() => self.hear(heard).await?,
                 _ = self.heartbeat.tick() => {
                     if !self.session.still_counts(self.state.core()).await {
                         return None;
@@ -173,7 +175,7 @@ impl Follower {
 
     /// Reads on in the table. None when it cannot be read: the client comes back and resumes.
     async fn catch_up(&mut self) -> Option<()> {
-        let read = self.state.core().events_after(&self.session.caller, self.at, PAGE).await;
+        let read = self.state.core().events_after(&mut self.sight, self.at, PAGE).await;
         match read {
             Ok((events, reached)) => {
                 self.behind = reached > self.at;
@@ -189,12 +191,15 @@ impl Follower {
     }
 
     /// Takes what was heard when it follows the last; otherwise the table is asked. None when nothing more comes.
-    fn hear(&mut self, heard: Result<Arc<Event>, RecvError>) -> Option<()> {
+    async fn hear(&mut self, heard: Result<Arc<Event>, RecvError>) -> Option<()> {
         match heard {
             Ok(event) if event.seq <= self.at => {}
             Ok(event) if event.seq == self.at + 1 => {
                 self.at = event.seq;
-                if may_see(&self.session.caller, &event) && self.wanted.wants(&event) {
+                let seen = self.sight.reaches(&event).await;
+                let seen = seen
+                    .inspect_err(|error| tracing::warn!(error = error.chain(), "a stream of events ended"));
+                if seen.ok()? && self.wanted.wants(&event) {
                     self.queue.push_back(Event::clone(&event));
                 }
             }

@@ -46,7 +46,7 @@ async fn doctor(State(state): State<DoorState>, By(caller): By) -> Answer<Json<D
 /// Looks at everything again and repairs it, or says what it would do. Nothing that a record speaks of is destroyed;
 /// leftovers that no record knows are removed when they are old enough. Administrators only.
 #[utoipa::path(
-    post, path = "/doctor/repair", tag = "system", request_body = RepairAsk,
+    post, path = "/doctor/repair", tag = "system", request_body = Option<RepairAsk>,
     responses((status = 200, body = Repairs))
 )]
 async fn doctor_repair(

@@ -65,7 +65,7 @@ async fn task_list(
     get, path = "/tasks/{task}", tag = "tasks",
     params(
         ("task" = String, Path, description = "Id or number"),
-        ("wait_s" = Option<u64>, Query, description = "Answer when it has ended, or after this many seconds, at most 60")
+        ("wait_s" = Option<u64>, Query, maximum = 60, description = "Answer when it has ended, or after this many seconds, at most 60")
     ),
     responses((status = 200, body = Task))
 )]

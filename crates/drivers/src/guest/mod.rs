@@ -15,6 +15,8 @@
 mod lines;
 mod wire;
 
+pub(crate) use wire::fuzz;
+
 #[cfg(test)]
 mod tests;
 

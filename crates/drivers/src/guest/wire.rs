@@ -174,3 +174,11 @@ fn bytes(text: &str) -> Result<(Vec<u8>, bool), DriverError> {
     bytes.truncate(OUTPUT_LIMIT);
     Ok((bytes, cut))
 }
+
+/// Everything that an answer may be taken for.
+pub(crate) fn fuzz(bytes: &[u8]) {
+    for line in bytes.split(|byte| *byte == b'\n') {
+        let Some(Ok(answer)) = reply(line).map(Reply::outcome) else { continue };
+        let _ = (facts(answer.clone()), notes(answer.clone()), output(answer));
+    }
+}

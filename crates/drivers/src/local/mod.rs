@@ -35,7 +35,7 @@ use hostler_core::ports::{
 use hostler_core::templates::{Image, ImageDisk, ImageFormat};
 use overlay::Backing;
 use std::collections::BTreeSet;
-use std::fs::Metadata;
+use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -289,7 +289,7 @@ fn backing(
     Ok(Backing { path: format!("../images/{template}/{file}"), format: disk.format })
 }
 
-fn open_volume(path: &Path) -> Result<std::fs::File, DriverError> {
+fn open_volume(path: &Path) -> Result<File, DriverError> {
     inspect::open_regular(path)
 }
 
@@ -355,4 +355,12 @@ fn fsync_time(root: &Path) -> io::Result<u64> {
     }
     times.sort();
     Ok(u64::try_from(times[times.len() / 2].as_micros()).unwrap_or(u64::MAX))
+}
+
+/// What is read of whole files: an appliance, the snapshots of a volume.
+pub(crate) fn fuzz(file: &mut File) {
+    let _ = ova::read(file);
+    if io::Seek::rewind(file).is_ok() {
+        let _ = snapshots::names(file);
+    }
 }

@@ -64,7 +64,7 @@ async fn ask(qemu_img: &Path, verb: &str, volume: &Path, snapshot: SnapshotId) -
 }
 
 /// Names of the snapshots in a qcow2 image.
-fn names(file: &mut File) -> Result<Vec<String>, DriverError> {
+pub(super) fn names(file: &mut File) -> Result<Vec<String>, DriverError> {
     let failed = |error: std::io::Error| io_failed("cannot read the volume's snapshots", &error);
     let nonsense = || DriverError::refused("the volume's table of snapshots makes no sense");
     let mut head = [0; 72];

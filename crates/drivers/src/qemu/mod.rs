@@ -47,6 +47,7 @@ use hostler_core::ports::{
 use probe::Probed;
 use process::Process;
 use qmp::Qmp;
+pub(crate) use qmp::fuzz;
 use record::{Home, SocketPath, StartRecord};
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;

@@ -305,6 +305,16 @@ fn refused(command: &str, refusal: &Refusal) -> DriverError {
     DriverError::new(kind, format!("QEMU refused {command}: {}", refusal.desc))
 }
 
+/// Everything that a process may say after its greeting, without anybody who waits for it.
+pub(crate) fn fuzz(bytes: &[u8]) {
+    let (waiting, events) = (Waiting::default(), broadcast::Sender::new(4));
+    let (sender, _receiver) = oneshot::channel();
+    locked(&waiting).insert(1, sender);
+    for line in bytes.split(|byte| *byte == b'\n') {
+        let _ = deliver(line, &waiting, &events);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -21,5 +21,11 @@ pub use model::{
 };
 pub use source::{Overrides, Variables, load};
 
+/// A file's text, read and checked: the way in for the fuzzer under `fuzz/`, and for nobody else.
+#[doc(hidden)]
+pub fn fuzz(text: &str) {
+    let _ = source::parse(std::path::Path::new("hostler.toml"), text);
+}
+
 #[cfg(test)]
 mod tests;

@@ -4,6 +4,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::time::Duration;
 use tempfile::TempDir;
 
@@ -82,14 +83,15 @@ impl Drop for Guard {
 async fn what_works_in_a_folder_ends_with_it() {
     let folder = Folder::new().unwrap();
     let other = tempfile::tempdir().unwrap();
-    let shell = |at: &Path, argument: &Path| {
-        let mut command = tokio::process::Command::new("sh");
-        command.args(["-c", "sleep 1000; true"]).arg(argument).current_dir(at).kill_on_drop(true);
+    let sleep = |at: &Path| {
+        let mut command = tokio::process::Command::new("sleep");
+        command.arg("1000").current_dir(at).stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
         command.spawn().unwrap()
     };
-    let (mut at_work, mut named) =
-        (shell(folder.path(), Path::new("a")), shell(other.path(), &folder.path().join("data")));
-    let mut stranger = shell(other.path(), Path::new("a"));
+    let (mut at_work, mut stranger) = (sleep(folder.path()), sleep(other.path()));
+    let mut follow = tokio::process::Command::new("tail");
+    follow.arg("-F").arg(folder.path().join("data")).current_dir(other.path()).kill_on_drop(true);
+    let mut named = follow.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let path = folder.path().to_owned();
     drop(folder);
     for child in [&mut at_work, &mut named] {

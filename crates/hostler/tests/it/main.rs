@@ -24,6 +24,7 @@ mod outside;
 mod program;
 mod real;
 mod reconcile;
+mod rights;
 mod secrets;
 mod server;
 mod slapd;

@@ -2,6 +2,7 @@
 
 use hostler_core::ErrorKind;
 use hostler_core::access::{Caller, Role};
+use hostler_core::ids::AccountId;
 use hostler_core::media::{MediumAsk, MediumState};
 use hostler_core::ports::{Alteration, Commit, DriverErrorKind, ImageSource, Store};
 use hostler_core::record::Record;
@@ -24,7 +25,8 @@ async fn with_medium() -> World {
 #[tokio::test]
 async fn only_administrators_make_and_delete_media() {
     let world = with_medium().await;
-    let user = Caller { role: Role::User, ..world.admin.clone() };
+    let account = AccountId(uuid::Uuid::from_u128(9));
+    let user = Caller { role: Role::User, account, ..world.admin.clone() };
     let denied = world.core.medium_make(&user, &ask("other"), None).await.unwrap_err();
     assert_eq!(denied.kind, ErrorKind::Denied);
     assert_eq!(world.core.medium_delete(&user, "iso").await.unwrap_err().kind, ErrorKind::Denied);

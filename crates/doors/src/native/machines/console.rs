@@ -31,7 +31,7 @@ const MAX_BYTES: u64 = 1 << 20;
     get, path = "/machines/{machine}/console/log", tag = "machines",
     params(
         ("machine" = String, Path, description = "Id, number or name"),
-        ("bytes" = Option<u64>, Query, description = "At most this many, up to 1048576; 65536 when left out")
+        ("bytes" = Option<u64>, Query, maximum = 1048576, description = "At most this many, up to 1048576; 65536 when left out")
     ),
     responses((status = 200, body = String, content_type = "text/plain"))
 )]
@@ -145,8 +145,8 @@ async fn no_longer_allowed(state: &DoorState, session: &Session, machine: &str) 
         if !session.still_counts(state.core()).await {
             return;
         }
-        if let Err(error) = state.core().machine_get(&session.caller, machine).await
-            && error.kind == ErrorKind::NotFound
+        if let Err(error) = state.core().machine_console_allowed(&session.caller, machine).await
+            && matches!(error.kind, ErrorKind::NotFound | ErrorKind::Denied)
         {
             return;
         }

@@ -53,6 +53,7 @@ pub struct TokenCreate {
     pub description: String,
     /// It counts for this many seconds; for ever when left out.
     #[serde(default)]
+    #[schema(minimum = 1, maximum = 316224000)]
     pub lifetime_s: Option<u64>,
 }
 

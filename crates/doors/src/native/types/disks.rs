@@ -120,6 +120,7 @@ fn bios() -> Firmware {
 #[serde(deny_unknown_fields)]
 pub struct TemplateCreate {
     /// Its name.
+    #[schema(pattern = "^[a-zA-Z0-9._-]{1,100}$")]
     pub name: String,
     /// Where its image comes from.
     pub source: ImageSource,
@@ -187,8 +188,10 @@ pub struct Volume {
 #[serde(deny_unknown_fields)]
 pub struct VolumeCreate {
     /// Name for people.
+    #[schema(min_length = 1, max_length = 128)]
     pub name: String,
     /// Virtual size in MiB.
+    #[schema(minimum = 1, maximum = 67108864)]
     pub size_mib: u64,
     /// Where it shall lie: a storage by id, number or name; that of the host that answers when left out.
     #[serde(default)]
@@ -208,6 +211,7 @@ pub struct VolumeAttach {
 #[serde(deny_unknown_fields)]
 pub struct VolumeGrow {
     /// Virtual size in MiB; at least the present one.
+    #[schema(minimum = 1, maximum = 67108864)]
     pub size_mib: u64,
 }
 

@@ -275,6 +275,7 @@ pub struct Run {
     pub base64: bool,
     /// It is killed after this many seconds, 1 to 600; 60 when left out.
     #[serde(default = "a_minute")]
+    #[schema(minimum = 1, maximum = 600)]
     pub deadline_s: u32,
 }
 

@@ -77,6 +77,7 @@ fn user() -> NetworkKind {
 #[serde(deny_unknown_fields)]
 pub struct NetworkCreate {
     /// Unique name.
+    #[schema(pattern = "^[a-zA-Z0-9._-]{1,63}$")]
     pub name: String,
     /// How it is made; `user` when left out.
     #[serde(default = "user")]

@@ -1,8 +1,10 @@
 //! What can be asked for about machines.
 
+use super::rules;
 use crate::cli::args::{Listing, Wait};
 use crate::cli::show::units;
 use clap::{Args, Subcommand};
+use hostler_doors::native::types::InboundRule;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -258,6 +260,34 @@ pub(in crate::cli) enum NicCommand {
         #[command(flatten)]
         wait: Wait,
     },
+    /// Show or set what others may begin to send to a card on a bridge
+    Inbound(Inbound),
+}
+
+/// Options of `machine nic inbound`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+With neither rules nor --all nor --none it shows what holds. Answers always come through.
+A rule is PROTOCOL[/PORT[-PORT]][@ADDRESS[/BITS]]; the protocol is tcp, udp or icmp.
+
+Examples:
+  hostler machine nic inbound web 52:54:00:12:34:56
+  hostler machine nic inbound web 52:54:00:12:34:56 tcp/22@10.0.0.0/8 tcp/8000-8080 icmp
+  hostler machine nic inbound web 52:54:00:12:34:56 --none")]
+pub(in crate::cli) struct Inbound {
+    /// The machine
+    pub(super) machine: String,
+    /// The card's MAC
+    pub(super) mac: String,
+    /// Let in what one of these rules says, and nothing else; they replace those before
+    #[arg(value_name = "RULE", value_parser = rules::parse)]
+    pub(super) rules: Vec<InboundRule>,
+    /// Let everything in
+    #[arg(long, conflicts_with = "rules")]
+    pub(super) all: bool,
+    /// Let nothing in but answers
+    #[arg(long, conflicts_with_all = ["rules", "all"])]
+    pub(super) none: bool,
 }
 
 /// Options of `machine log`.

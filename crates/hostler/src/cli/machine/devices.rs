@@ -1,13 +1,14 @@
 //! Size, medium and network cards of a machine.
 
-use super::args::{NicCommand, Resize};
-use super::fields;
+use super::args::{self, NicCommand, Resize};
+use super::{fields, rules};
 use crate::cli::Session;
 use crate::cli::args::Wait;
 use crate::cli::client::finish;
-use crate::failure::Failure;
+use crate::failure::{Exit, Failure};
 use crate::output;
-use hostler_doors::native::types::{Accepted, Machine, MachineResize, MediumChange, NicAttach};
+use hostler_doors::native::types::{Accepted, Inbound, Machine, MachineResize, MediumChange, NicAttach};
+use reqwest::Method;
 
 pub(super) async fn resize(session: &Session, ask: Resize) -> Result<(), Failure> {
     let change = MachineResize { vcpus: ask.vcpus, memory_mib: ask.memory };
@@ -38,7 +39,30 @@ pub(super) async fn nic(session: &Session, command: NicCommand) -> Result<(), Fa
             let accepted = session.client.delete(&["machines", &machine, "nics", &mac]).await?;
             finished(session, accepted, wait).await
         }
+        NicCommand::Inbound(ask) => inbound(session, ask).await,
     }
+}
+
+/// Shows the rules of one card, after setting them if any are given.
+async fn inbound(session: &Session, ask: args::Inbound) -> Result<(), Failure> {
+    let (client, mac) = (&session.client, ask.mac.to_ascii_lowercase());
+    let machine: Machine = if ask.all || ask.none || !ask.rules.is_empty() {
+        let change = Inbound { rules: (!ask.all).then_some(ask.rules) };
+        let request = client.request(Method::PUT, &["machines", &ask.machine, "nics", &mac, "inbound"]);
+        client.json(request.json(&change)).await?
+    } else {
+        client.get(&["machines", &ask.machine]).await?
+    };
+    let nic = machine.nics.into_iter().find(|nic| nic.mac == mac);
+    let nic =
+        nic.ok_or_else(|| Failure::new(format!("{} has no card {mac}", machine.name)).exit(Exit::NOT_FOUND))?;
+    match nic.inbound {
+        rules if session.show.is_json() => output::json(&Inbound { rules }),
+        None => output::line(format_args!("everything is let in")),
+        Some(rules) if rules.is_empty() => output::line(format_args!("nothing is let in but answers")),
+        Some(rules) => session.show.list(&rules, &["protocol", "ports", "from"], rules::columns),
+    }
+    Ok(())
 }
 
 /// Shows the machine as it is once the change is made.

@@ -6,6 +6,7 @@ mod console;
 mod create;
 mod devices;
 mod log;
+mod rules;
 mod ssh;
 
 pub(super) use args::{MachineCommand, Ssh};
