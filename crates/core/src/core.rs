@@ -1,6 +1,7 @@
 //! The facade: everything a door may ask is a method here, spread over the domains' `commands.rs`.
 
 use crate::access::Refusals;
+use crate::access::outside::Outside;
 use crate::access::{Passwords, Uses};
 use crate::doctor::Notes;
 use crate::error::{Error, Result};
@@ -96,6 +97,7 @@ pub struct Core {
     maintenance: Arc<Known>,
     passwords: Arc<Passwords>,
     uses: Arc<Uses>,
+    outside: Arc<Outside>,
 }
 
 impl std::fmt::Debug for Core {
@@ -152,7 +154,19 @@ impl Core {
             maintenance: Arc::default(),
             passwords: Arc::default(),
             uses: Arc::default(),
+            outside: Arc::default(),
         }
+    }
+
+    /// The same core, with people from outside.
+    #[must_use]
+    pub fn with_outside(self, outside: Outside) -> Self {
+        Self { outside: Arc::new(outside), ..self }
+    }
+
+    /// Who vouches for people from outside.
+    pub(crate) fn outside(&self) -> &Outside {
+        &self.outside
     }
 
     /// The database.

@@ -6,7 +6,7 @@
 use super::{Account, Caller, Credential, CredentialKind, Grant, Member, Origin, Quota, Role, SshKey};
 use crate::core::{Attempt, Changes, Core, ListAsk, Page, decided};
 use crate::error::{Error, Result};
-use crate::ids::AccountId;
+use crate::ids::{AccountId, CredentialId};
 use crate::machines::Machine;
 use crate::media::Medium;
 use crate::query::{Filter, Select};
@@ -59,7 +59,7 @@ impl AccountChange {
     }
 }
 
-fn checked_login(text: &str) -> Result<String> {
+pub(super) fn checked_login(text: &str) -> Result<String> {
     let login = text.to_lowercase();
     let fits = |c: char| c.is_alphanumeric() || "._-+@".contains(c);
     let wrong = |why: &str| Err(Error::invalid("login", why));
@@ -209,7 +209,7 @@ impl Core {
                 self.hold_another_administrator(&before, &mut changes).await?;
             }
             if change.ends_sessions(&before) {
-                self.end_stays(id, caller, &mut changes).await?;
+                self.end_stays(id, caller.credential, &mut changes).await?;
             }
             self.deed_about(
                 &mut changes,
@@ -305,7 +305,11 @@ impl Core {
     }
 
     /// The commit fails unless an enabled administrator other than this one stays as it is.
-    async fn hold_another_administrator(&self, one: &Account, changes: &mut Changes) -> Result<()> {
+    pub(super) async fn hold_another_administrator(
+        &self,
+        one: &Account,
+        changes: &mut Changes,
+    ) -> Result<()> {
         let others = Filter::eq("role", Role::Administrator.word())
             .and(Filter::eq("enabled", true))
             .and(Filter::ne("id", one.id.0));
@@ -320,12 +324,17 @@ impl Core {
     }
 
     /// Ends sessions, keys and tickets of an account, but for what the caller came in with.
-    async fn end_stays(&self, id: AccountId, caller: &Caller, changes: &mut Changes) -> Result<()> {
+    pub(super) async fn end_stays(
+        &self,
+        id: AccountId,
+        but: Option<CredentialId>,
+        changes: &mut Changes,
+    ) -> Result<()> {
         let kinds = [CredentialKind::Session, CredentialKind::Key, CredentialKind::Ticket];
         let kinds = kinds.into_iter().map(|kind| kind.word().into()).collect();
         let stays = Filter::eq("account", id.0).and(Filter::In("kind", kinds));
         for credential in self.all::<Credential>(stays).await? {
-            if caller.credential != Some(credential.id) {
+            if but != Some(credential.id) {
                 changes.delete(&credential);
             }
         }
@@ -342,7 +351,7 @@ impl Core {
 }
 
 /// Whether it is one of those without whom nobody could repair anything.
-fn is_pillar(account: &Account) -> bool {
+pub(super) fn is_pillar(account: &Account) -> bool {
     account.role == Role::Administrator && account.enabled
 }
 

@@ -103,8 +103,11 @@ impl Core {
             _ if key.contains('\0') => None,
             _ => self.all(own.and(Filter::eq("name", key))).await?.pop(),
         };
-        let found = found.ok_or_else(|| Error::not_found("SSH key", key))?;
-        caller.may_use(found.account, "SSH key", key)?;
+        let theirs = |found: &SshKey| found.account == caller.account || caller.is_administrator();
+        let found = found.filter(theirs).ok_or_else(|| Error::not_found("SSH key", key))?;
+        if caller.scope.is_some() {
+            return Err(Error::denied("a token that is limited to some actions removes no SSH keys"));
+        }
         let mut changes = self.changes();
         changes.delete(&found);
         self.deed_about(&mut changes, caller, "ssh_key.remove", ("ssh_key", found.id.0, &found.name))?;

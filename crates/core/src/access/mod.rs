@@ -23,6 +23,7 @@ mod grants;
 mod groups;
 mod keys;
 mod login;
+pub mod outside;
 mod password;
 mod quota;
 mod quotas;

@@ -18,6 +18,7 @@ mod groups;
 mod machines;
 mod maintenance;
 mod media;
+mod outside;
 mod places;
 mod render;
 mod rights;
@@ -79,18 +80,20 @@ fn routes() -> OpenApiRouter<DoorState> {
         .merge(tokens::routes())
         .merge(sessions::routes())
         .merge(maintenance::routes())
+        .merge(outside::routes())
         .merge(system::routes());
     document::begin()
         .merge(quick.layer(from_fn(in_time)))
         .merge(machines::slow_routes())
         .merge(tasks::slow_routes())
+        .merge(outside::slow_routes())
         .merge(system::slow_routes())
         .merge(events::routes())
 }
 
 /// Routes for those who have not come in yet; they say so in their descriptions.
 fn open_routes() -> OpenApiRouter<DoorState> {
-    sessions::open_routes().layer(from_fn(in_time))
+    sessions::open_routes().merge(outside::open_routes()).layer(from_fn(in_time))
 }
 
 /// All of it, described.

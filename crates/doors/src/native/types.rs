@@ -14,6 +14,7 @@ mod lists;
 mod machines;
 mod media;
 mod networks;
+mod outside;
 mod places;
 mod rights;
 mod snapshots;
@@ -38,6 +39,7 @@ pub use machines::{
 };
 pub use media::{MediaAsk, Medium, MediumCreate};
 pub use networks::{Inbound, InboundRule, Network, NetworkCreate, Source, Subnet, Uplink};
+pub use outside::{Directory, DirectoryChecked, DirectorySynced, LoggedInOutside, Provider};
 pub use places::{Accelerator, Address, AddressReserve, Cluster, Host, HostFacts, Range};
 pub use rights::{Amounts, Deed, Grant, GrantSet, Grants, Quota, Quotas};
 pub use snapshots::{Snapshot, SnapshotCreate, SnapshotRevert, SnapshotVolume};

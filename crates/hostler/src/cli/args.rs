@@ -2,9 +2,9 @@
 
 use super::machine::{MachineCommand, Ssh};
 use super::objects::{
-    AccountCommand, AddressCommand, AuditArgs, GrantCommand, GroupCommand, HostCommand, LoginCommand,
-    MaintenanceCommand, MediumCommand, NetworkCommand, QuotaCommand, SnapshotCommand, SshKeyCommand,
-    StorageCommand, TaskCommand, TemplateCommand, TokenCommand, VolumeCommand,
+    AccountCommand, AddressCommand, AuditArgs, DirectoryCommand, GrantCommand, GroupCommand, HostCommand,
+    LoginCommand, MaintenanceCommand, MediumCommand, NetworkCommand, QuotaCommand, SnapshotCommand,
+    SshKeyCommand, StorageCommand, TaskCommand, TemplateCommand, TokenCommand, VolumeCommand,
 };
 use super::settings::ConfigCommand;
 use super::show::units;
@@ -228,6 +228,9 @@ pub(super) enum Command {
     Login(LoginCommand),
     /// Log out of the server at --url
     Logout,
+    /// Directories whose people may come in
+    #[command(subcommand)]
+    Directory(DirectoryCommand),
     /// Say who the server takes you for
     Whoami,
     /// Show what happens, as it happens

@@ -103,6 +103,7 @@ async fn ask(command: Command, global: &Global) -> Result<Exit, Failure> {
         Command::Quota(command) => objects::quota(&session, command).await,
         Command::Audit(args) => objects::audit(&session, args).await,
         Command::Maintenance(command) => objects::maintenance(&session, command).await,
+        Command::Directory(command) => objects::directory(&session, command).await,
         Command::Whoami => objects::whoami(&session).await,
         Command::Events => objects::events(&session).await,
         Command::Serve(_)

@@ -7,12 +7,14 @@
 
 mod error;
 mod example;
+mod identity;
 mod listen;
 mod model;
 mod source;
 
 pub use error::ConfigError;
 pub use example::EXAMPLE;
+pub use identity::{GroupRule, Ldap, Oidc};
 pub use listen::Listen;
 pub use model::{
     Audit, Config, Isolation, Keep, Log, LogFormat, Qemu, Secret, Server, Store, Tasks, Tls, address_in,

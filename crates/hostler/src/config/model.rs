@@ -1,6 +1,6 @@
 //! The settings, their units and their defaults.
 
-use super::{ConfigError, Listen};
+use super::{ConfigError, Ldap, Listen, Oidc};
 use hostler_core::core::Settings;
 use hostler_doors::TrustedProxies;
 use hostler_drivers::fetch::FetchRules;
@@ -41,6 +41,10 @@ pub struct Config {
     pub keep: Keep,
     /// Who did what.
     pub audit: Audit,
+    /// Directories whose people may come in.
+    pub ldap: Vec<Ldap>,
+    /// OpenID providers whose people may come in.
+    pub oidc: Vec<Oidc>,
     /// Read by `hostler-sim` only, which knows what may stand here.
     pub sim: toml::Table,
 }
@@ -357,6 +361,18 @@ impl Config {
         ] {
             if !(1..=876_600).contains(&hours) {
                 return refuse(key, "must be between 1 and 876600, in hours");
+            }
+        }
+        for (index, ldap) in self.ldap.iter().enumerate() {
+            ldap.check().map_err(|why| ("ldap", why))?;
+            if self.ldap[..index].iter().any(|other| other.name == ldap.name) {
+                return Err(("ldap", format!("`{}` is there twice", ldap.name)));
+            }
+        }
+        for (index, oidc) in self.oidc.iter().enumerate() {
+            oidc.check().map_err(|why| ("oidc", why))?;
+            if self.oidc[..index].iter().any(|other| other.name == oidc.name) {
+                return Err(("oidc", format!("`{}` is there twice", oidc.name)));
             }
         }
         for prefix in &self.images.allow_addresses {

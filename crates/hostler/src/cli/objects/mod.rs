@@ -2,6 +2,7 @@
 
 mod access;
 mod account;
+mod directory;
 mod group;
 mod maintenance;
 mod medium;
@@ -16,6 +17,7 @@ mod volume;
 
 pub(super) use access::{LoginCommand, TokenCommand, login, logout, token, whoami};
 pub(super) use account::{AccountCommand, account};
+pub(super) use directory::{DirectoryCommand, directory};
 pub(super) use group::{GroupCommand, SshKeyCommand, group, ssh_key};
 pub(super) use maintenance::{MaintenanceCommand, maintenance};
 pub(super) use medium::{MediumCommand, medium};
