@@ -14,6 +14,7 @@ mod commits;
 mod fleet;
 mod guests;
 mod imports;
+mod names;
 mod reads;
 mod server;
 mod start;
@@ -99,6 +100,14 @@ async fn measure() -> Result<bool> {
             table.add_or("guests", guests::measure(&bed).await);
             table.heading("images");
             table.add_or("images", imports::measure(&bed).await);
+            table.heading("names");
+            match names::missing() {
+                Some(why) => {
+                    bed.say(&format!("SKIPPED: no name is asked for: {why}"));
+                    table.add(vec![Figure::new("SKIPPED", why)]);
+                }
+                None => table.add_or("names", names::measure(&bed).await),
+            }
         }
     }
     table.heading("afterwards");

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-use tokio::process::{Child, ChildStderr};
+use tokio::process::{Child, ChildStderr, Command};
 use tokio::sync::oneshot;
 
 /// Nothing that is waited for takes longer.
@@ -54,14 +54,24 @@ impl Server {
         data: &Path,
         settings: &[(&str, &str)],
     ) -> Result<Self> {
+        let command = bed.command(program);
+        Self::start_by(bed, command, data, settings).await.with_context(|| program.display().to_string())
+    }
+
+    /// The same by a command of the bed that becomes the program.
+    pub(crate) async fn start_by(
+        bed: &Bed,
+        mut command: Command,
+        data: &Path,
+        settings: &[(&str, &str)],
+    ) -> Result<Self> {
         let log = data.with_extension("log");
-        let mut command = bed.command(program);
         command.args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]).arg(data);
         command.env("HOSTLER__QEMU__AGENT", bed.agent()).env("HOSTLER__LOG__FORMAT", "json");
         command.envs(settings.iter().copied());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let began = Instant::now();
-        let mut child = command.spawn().with_context(|| format!("cannot run {}", program.display()))?;
+        let mut child = command.spawn().context("cannot be run")?;
         let words = child.stderr.take().context("its log is read")?;
         let (tell, adopted) = oneshot::channel();
         tokio::spawn(follow(
@@ -177,7 +187,8 @@ async fn ask<T: DeserializeOwned>(
     let status = answer.status();
     let bytes = answer.bytes().await?;
     ensure!(status.is_success(), "{method} {path}: {status} {}", String::from_utf8_lossy(&bytes));
-    Ok(serde_json::from_slice(&bytes)?)
+    // What is removed at once is answered by nothing.
+    Ok(serde_json::from_slice(if bytes.is_empty() { b"null" } else { &bytes })?)
 }
 
 /// Commands something and waits for its end; answers its task.
