@@ -9,6 +9,7 @@ mod error;
 mod example;
 mod listen;
 mod model;
+mod networks;
 mod source;
 
 pub use error::ConfigError;

@@ -9,6 +9,7 @@ mod databases;
 mod debian;
 mod debian_image;
 mod debian_template;
+mod declared;
 mod doctor;
 mod folder;
 mod images;
