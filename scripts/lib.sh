@@ -50,6 +50,8 @@ install_for_machines() {
 # What tests make images with and find processes by, beside what machines need.
 install_for_tests() {
     install "disks of UEFI machines, packed images, processes" fdisk mtools bzip2 xz-utils zstd procps
+    # Debian starts a directory of its own after the installation; ours are started by the tests.
+    install "a directory of people" slapd ldap-utils
 }
 
 # PostgreSQL's programs. Debian starts a server of its own after the installation; ours are started by the tests.

@@ -1,5 +1,7 @@
 //! The facade: everything a door may ask is a method here, spread over the domains' `commands.rs`.
 
+use crate::access::Refusals;
+use crate::access::outside::Outside;
 use crate::access::{Passwords, Uses};
 use crate::doctor::Notes;
 use crate::error::{Error, Result};
@@ -32,6 +34,8 @@ pub struct Settings {
     pub keep_tasks: Duration,
     /// Events, and answers to idempotent requests, are kept this long.
     pub keep_events: Duration,
+    /// The audit trail is kept this long.
+    pub keep_deeds: Duration,
     /// Tasks that run at the same time in this process.
     pub concurrency: usize,
 }
@@ -45,6 +49,7 @@ impl Default for Settings {
             keep_gone: 24 * 7 * HOUR,
             keep_tasks: 24 * 30 * HOUR,
             keep_events: 24 * HOUR,
+            keep_deeds: 24 * 365 * HOUR,
             concurrency: 8,
         }
     }
@@ -87,10 +92,12 @@ pub struct Core {
     wiring: Arc<tokio::sync::Mutex<()>>,
     sealing: Arc<SealingKey>,
     absences: Arc<Absences>,
+    refusals: Arc<Refusals>,
     notes: Arc<Notes>,
     maintenance: Arc<Known>,
     passwords: Arc<Passwords>,
     uses: Arc<Uses>,
+    outside: Arc<Outside>,
 }
 
 impl std::fmt::Debug for Core {
@@ -142,11 +149,24 @@ impl Core {
             wiring: Arc::default(),
             sealing,
             absences: Arc::default(),
+            refusals: Arc::default(),
             notes: Arc::default(),
             maintenance: Arc::default(),
             passwords: Arc::default(),
             uses: Arc::default(),
+            outside: Arc::default(),
         }
+    }
+
+    /// The same core, with people from outside.
+    #[must_use]
+    pub fn with_outside(self, outside: Outside) -> Self {
+        Self { outside: Arc::new(outside), ..self }
+    }
+
+    /// Who vouches for people from outside.
+    pub(crate) fn outside(&self) -> &Outside {
+        &self.outside
     }
 
     /// The database.
@@ -194,6 +214,11 @@ impl Core {
     /// When credentials were last used, as far as not written.
     pub(crate) fn uses(&self) -> &Uses {
         &self.uses
+    }
+
+    /// How often callers were refused lately.
+    pub(crate) fn refusals(&self) -> &Refusals {
+        &self.refusals
     }
 
     pub(crate) fn ids(&self) -> &Arc<dyn Ids> {
@@ -333,6 +358,7 @@ impl Changes {
     pub(crate) fn append(&mut self, other: Self) {
         self.commit.alterations.extend(other.commit.alterations);
         self.commit.unchanged.extend(other.commit.unchanged);
+        self.commit.guards.extend(other.commit.guards);
         self.commit.events.extend(other.commit.events);
     }
 
@@ -392,6 +418,17 @@ impl From<StoreError> for Error {
             StoreError::Taken { kind, column } => {
                 let text = format!("another {} has this {column} already", kind.word());
                 Self::conflict(if column == "name" { "name_taken" } else { "taken" }, text)
+            }
+            StoreError::Exceeded { guard, found } => {
+                let text = format!(
+                    "{} are limited to {}: {} are in use and {} more are asked for",
+                    guard.what,
+                    guard.at_most,
+                    found.saturating_sub(guard.asked),
+                    guard.asked
+                );
+                Self::new(crate::error::ErrorKind::NoCapacity, "quota", text)
+                    .hint("remove something, or ask an administrator for more")
             }
             StoreError::Full => Self::no_capacity("the disk that holds hostler's database is full")
                 .hint("free some space there; nothing was changed"),

@@ -114,12 +114,17 @@ impl Core {
             ));
         }
         let by = self.account_own(caller).await?.login;
-        let wanted = decided(async || self.set(&by, reason).await).await?;
+        let wanted = decided(async || self.set(caller, &by, reason).await).await?;
         self.known_maintenance().replace(wanted);
         Ok(self.maintenance())
     }
 
-    async fn set(&self, by: &str, reason: Option<&str>) -> Result<Option<Maintenance>, Attempt> {
+    async fn set(
+        &self,
+        caller: &Caller,
+        by: &str,
+        reason: Option<&str>,
+    ) -> Result<Option<Maintenance>, Attempt> {
         let mut cluster: Cluster = self.first().await?;
         let wanted = reason.map(|reason| {
             let begun = cluster.maintenance.clone().map(|begun| (begun.since, begun.by));
@@ -130,6 +135,8 @@ impl Core {
             cluster.maintenance.clone_from(&wanted);
             let mut changes = self.changes();
             changes.update(&cluster)?;
+            let action = if wanted.is_some() { "maintenance.begin" } else { "maintenance.end" };
+            self.deed_about(&mut changes, caller, action, ("cluster", cluster.id.0, &cluster.name))?;
             self.commit(changes).await?;
         }
         Ok(wanted)

@@ -9,7 +9,7 @@ use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::record::Kind;
 use base64::Engine;
-use base64::engine::general_purpose::STANDARD_NO_PAD;
+use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 use serde::{Deserialize, Serialize};
@@ -48,6 +48,19 @@ impl fmt::Debug for Secret {
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Sealed(String);
+
+impl Sealed {
+    /// The text in letters that a cookie may have.
+    pub(crate) fn portable(&self) -> Secret {
+        Secret::new(URL_SAFE_NO_PAD.encode(&self.0))
+    }
+
+    /// What came back; whether it is good shows when it is opened.
+    pub(crate) fn carried(text: &str) -> Self {
+        let bytes = URL_SAFE_NO_PAD.decode(text).unwrap_or_default();
+        Self(String::from_utf8(bytes).unwrap_or_default())
+    }
+}
 
 impl fmt::Debug for Sealed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

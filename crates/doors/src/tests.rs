@@ -165,6 +165,10 @@ async fn every_spelling_of_a_path_reaches_the_same_route() {
 async fn no_operation_lets_anybody_in_without_a_credential() {
     let origin = origin();
     for (method, pattern) in native::operations() {
+        // The way in itself.
+        if pattern == "/login" {
+            continue;
+        }
         let path = pattern.replace(['{', '}'], "");
         let response = ask(&origin, method.clone(), &format!("/hostler/v1{path}")).await;
         assert_eq!(response.status(), StatusCode::UNAUTHORIZED, "{method} {path}");

@@ -14,6 +14,7 @@ pub mod fetch;
 #[doc(hidden)]
 pub mod fuzz;
 pub mod guest;
+pub mod identity;
 mod isolation;
 mod layout;
 mod lines;

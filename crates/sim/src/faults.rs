@@ -82,6 +82,12 @@ verbs! {
     VolumeSnapshotRemove = "volume_snapshot_remove",
     MediumMake = "medium_make",
     MediumRemove = "medium_remove",
+    DirectoryLogIn = "directory_log_in",
+    DirectoryPeople = "directory_people",
+    DirectoryCheck = "directory_check",
+    ProviderBegin = "provider_begin",
+    ProviderFinish = "provider_finish",
+    ProviderCheck = "provider_check",
 }
 
 impl fmt::Display for Verb {

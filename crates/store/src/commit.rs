@@ -8,11 +8,12 @@
 //! PostgreSQL prepares one statement at a time, so there each part is one statement and goes by itself; and it has
 //! no rowid, so its events get their `seq` together when a batch ends, and are no parts.
 
+use crate::filter;
 use crate::schema::{self, Write};
-use crate::sql::{Draft, Engine, Sql};
+use crate::sql::{Bound, Draft, Engine, Sql};
 use hostler_core::events::NewEvent;
 use hostler_core::ids::TaskId;
-use hostler_core::ports::{Alteration, Commit, Committed, Fence, Stamp, StoreError};
+use hostler_core::ports::{Alteration, Commit, Committed, Fence, Guard, Stamp, StoreError};
 use hostler_core::record::{Document, Kind, Value};
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock, RwLock};
@@ -107,6 +108,8 @@ pub(crate) struct Plan {
     pub(crate) steps: Vec<Step>,
     /// What to tell once it is durable.
     pub(crate) events: Vec<NewEvent>,
+    /// What must hold once the steps have run, with the statement that tells how much there is.
+    pub(crate) guards: Vec<(Bound, Guard)>,
 }
 
 impl Plan {
@@ -132,7 +135,8 @@ impl Plan {
         for event in &commit.events {
             schema::refuse_nul(event.kind, &event.body)?;
         }
-        Ok(Self { steps: steps(engine, drafts), events: commit.events })
+        let guards = commit.guards.into_iter().map(guarded).collect::<Result<_, _>>()?;
+        Ok(Self { steps: steps(engine, drafts), events: commit.events, guards })
     }
 
     /// Whether there is nothing to do.
@@ -190,6 +194,27 @@ pub(crate) fn read(
         }
     }
     Ok(())
+}
+
+/// A guard with the statement that answers how much there is.
+fn guarded(guard: Guard) -> Result<(Bound, Guard), StoreError> {
+    let filter = guard.filter.clone();
+    let statement = match guard.column {
+        Some(column) => filter::sum(guard.kind, column, filter)?,
+        None => filter::count(guard.kind, filter)?,
+    };
+    Ok((statement, guard))
+}
+
+/// Whether a guard holds when there is so much.
+///
+/// # Errors
+/// Exceeded.
+pub(crate) fn hold(guard: &Guard, found: i64) -> Result<(), StoreError> {
+    if found <= guard.at_most {
+        return Ok(());
+    }
+    Err(StoreError::Exceeded { guard: Box::new(guard.clone()), found })
 }
 
 /// Shapes by their parts.

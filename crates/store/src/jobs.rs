@@ -44,8 +44,9 @@ pub(crate) fn again(error: &StoreError) -> StoreError {
         StoreError::Full => StoreError::Full,
         StoreError::Unavailable(why) => StoreError::Unavailable(why.clone()),
         StoreError::Failed(why) => StoreError::Failed(why.clone()),
-        StoreError::Stale { .. } | StoreError::Taken { .. } | StoreError::Fenced(_) => {
-            StoreError::Failed(error.to_string())
-        }
+        StoreError::Stale { .. }
+        | StoreError::Taken { .. }
+        | StoreError::Exceeded { .. }
+        | StoreError::Fenced(_) => StoreError::Failed(error.to_string()),
     }
 }

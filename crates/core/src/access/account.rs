@@ -45,8 +45,15 @@ pub enum Origin {
     Ldap {
         /// Name of the directory in the configuration.
         directory: String,
+        /// What the directory calls the person and never changes, its `entryUUID` for instance.
+        #[serde(default)]
+        key: String,
         /// Where the entry was last found.
         dn: String,
+        /// Whether the account was disabled because the directory no longer has the person; it is enabled again when the
+        /// person comes back, which an account that an administrator disabled is not.
+        #[serde(default)]
+        gone: bool,
     },
     /// An OpenID provider.
     Oidc {

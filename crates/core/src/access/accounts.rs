@@ -6,7 +6,7 @@
 use super::{Account, Caller, Credential, CredentialKind, Grant, Member, Origin, Quota, Role, SshKey};
 use crate::core::{Attempt, Changes, Core, ListAsk, Page, decided};
 use crate::error::{Error, Result};
-use crate::ids::AccountId;
+use crate::ids::{AccountId, CredentialId};
 use crate::machines::Machine;
 use crate::media::Medium;
 use crate::query::{Filter, Select};
@@ -59,7 +59,7 @@ impl AccountChange {
     }
 }
 
-fn checked_login(text: &str) -> Result<String> {
+pub(super) fn checked_login(text: &str) -> Result<String> {
     let login = text.to_lowercase();
     let fits = |c: char| c.is_alphanumeric() || "._-+@".contains(c);
     let wrong = |why: &str| Err(Error::invalid("login", why));
@@ -137,7 +137,7 @@ impl Core {
     /// Denied, unless an administrator asks. Invalid, for what cannot be a login name, an address, a name or a
     /// password. Conflict `taken`, when the login name or the address is another's; case makes no difference.
     pub async fn account_create(&self, caller: &Caller, ask: AccountAsk) -> Result<Account> {
-        caller.may_administer("add accounts")?;
+        self.administers(caller, "account.create", "add accounts").await?;
         let (login, email) = (checked_login(&ask.login)?, checked_email(&ask.email)?);
         if login.contains('@') && login != email {
             return Err(Error::invalid(
@@ -165,6 +165,7 @@ impl Core {
         };
         let mut changes = self.changes();
         changes.insert(&account)?;
+        self.deed_about(&mut changes, caller, "account.create", ("account", account.id.0, &account.login))?;
         let stamp = self.commit(changes).await?.stamps[0];
         account.stamp(stamp.number, stamp.rev);
         Ok(account)
@@ -208,8 +209,14 @@ impl Core {
                 self.hold_another_administrator(&before, &mut changes).await?;
             }
             if change.ends_sessions(&before) {
-                self.end_stays(id, caller, &mut changes).await?;
+                self.end_stays(id, caller.credential, &mut changes).await?;
             }
+            self.deed_about(
+                &mut changes,
+                caller,
+                "account.change",
+                ("account", account.id.0, &account.login),
+            )?;
             let stamp = self.commit(changes).await?.stamps[0];
             account.stamp(stamp.number, stamp.rev);
             Ok::<_, Attempt>(account)
@@ -251,7 +258,7 @@ impl Core {
     /// Denied, unless an administrator asks. Not found. Conflict `last_administrator`; `in_use`, while it owns
     /// machines, volumes, templates or media.
     pub async fn account_delete(&self, caller: &Caller, key: &str) -> Result<()> {
-        caller.may_administer("delete accounts")?;
+        self.administers(caller, "account.delete", "delete accounts").await?;
         let id = self.account_get(caller, key).await?.id;
         decided(|| async {
             let account: Account = self.find(id.0).await?.ok_or_else(|| Error::not_found("account", key))?;
@@ -266,6 +273,12 @@ impl Core {
             self.delete_all::<SshKey>(Filter::eq("account", id.0), &mut changes).await?;
             self.delete_all::<Grant>(Filter::eq("subject", id.0), &mut changes).await?;
             self.delete_all::<Quota>(Filter::eq("subject", id.0), &mut changes).await?;
+            self.deed_about(
+                &mut changes,
+                caller,
+                "account.delete",
+                ("account", account.id.0, &account.login),
+            )?;
             self.commit(changes).await?;
             Ok::<_, Attempt>(())
         })
@@ -292,7 +305,11 @@ impl Core {
     }
 
     /// The commit fails unless an enabled administrator other than this one stays as it is.
-    async fn hold_another_administrator(&self, one: &Account, changes: &mut Changes) -> Result<()> {
+    pub(super) async fn hold_another_administrator(
+        &self,
+        one: &Account,
+        changes: &mut Changes,
+    ) -> Result<()> {
         let others = Filter::eq("role", Role::Administrator.word())
             .and(Filter::eq("enabled", true))
             .and(Filter::ne("id", one.id.0));
@@ -307,12 +324,17 @@ impl Core {
     }
 
     /// Ends sessions, keys and tickets of an account, but for what the caller came in with.
-    async fn end_stays(&self, id: AccountId, caller: &Caller, changes: &mut Changes) -> Result<()> {
+    pub(super) async fn end_stays(
+        &self,
+        id: AccountId,
+        but: Option<CredentialId>,
+        changes: &mut Changes,
+    ) -> Result<()> {
         let kinds = [CredentialKind::Session, CredentialKind::Key, CredentialKind::Ticket];
         let kinds = kinds.into_iter().map(|kind| kind.word().into()).collect();
         let stays = Filter::eq("account", id.0).and(Filter::In("kind", kinds));
         for credential in self.all::<Credential>(stays).await? {
-            if caller.credential != Some(credential.id) {
+            if but != Some(credential.id) {
                 changes.delete(&credential);
             }
         }
@@ -329,7 +351,7 @@ impl Core {
 }
 
 /// Whether it is one of those without whom nobody could repair anything.
-fn is_pillar(account: &Account) -> bool {
+pub(super) fn is_pillar(account: &Account) -> bool {
     account.role == Role::Administrator && account.enabled
 }
 

@@ -97,8 +97,9 @@ impl CredentialAsk {
             return Err(Error::invalid("idle_s", "a credential may be unused for at least one second"));
         }
         for (place, word) in self.scope.iter().flatten().enumerate() {
-            if !super::Action::ALL.iter().any(|action| action.word() == word) {
-                let known: Vec<&str> = super::Action::ALL.iter().map(|action| action.word()).collect();
+            let actions = super::Action::ALL.iter().map(|action| action.word());
+            let known: Vec<&str> = actions.chain(["create"]).collect();
+            if !known.contains(&word.as_str()) {
                 let text = format!("a scope is made of these words: {}", known.join(", "));
                 return Err(Error::invalid(format!("scope/{place}"), text));
             }
@@ -150,7 +151,7 @@ impl Core {
             used_at: None,
             created_at: now,
         };
-        self.credential_keep(&mut credential).await?;
+        self.credential_keep(caller, &mut credential).await?;
         let secret = match ask.form {
             SecretForm::Numbered => Secret::new(format!("{}{text}", credential.number)),
             _ => Secret::new(text),
@@ -159,7 +160,7 @@ impl Core {
     }
 
     /// Stores a new credential, if its account is there and enabled at that moment.
-    async fn credential_keep(&self, credential: &mut Credential) -> Result<()> {
+    async fn credential_keep(&self, caller: &Caller, credential: &mut Credential) -> Result<()> {
         let wanted = &*credential;
         let stamp = decided(async || {
             let account: Account = self.get(wanted.account.0).await?;
@@ -173,6 +174,8 @@ impl Core {
             let mut changes = self.changes();
             changes.unchanged(&account);
             changes.insert(wanted)?;
+            let about = ("credential", wanted.id.0, wanted.description.as_str());
+            self.deed_about(&mut changes, caller, "credential.make", about)?;
             let stamps = self.commit(changes).await?.stamps;
             Ok::<_, Attempt>(stamps[0])
         })
@@ -236,6 +239,8 @@ impl Core {
             let Some(credential) = self.find::<Credential>(found.id.0).await? else { return Ok(()) };
             let mut changes = self.changes();
             changes.delete(&credential);
+            let about = ("credential", credential.id.0, credential.description.as_str());
+            self.deed_about(&mut changes, caller, "credential.end", about)?;
             self.commit(changes).await?;
             Ok::<_, Attempt>(())
         })
@@ -269,7 +274,7 @@ mod tests {
 
     #[test]
     fn every_form_is_as_its_clients_expect() {
-        let chance: [u8; 32] = std::array::from_fn(|place| u8::try_from(place * 7 + 200 & 0xff).unwrap());
+        let chance: [u8; 32] = std::array::from_fn(|place| u8::try_from((place * 7 + 200) & 0xff).unwrap());
         let native = written(SecretForm::Native, &chance);
         assert!(native.len() == 68 && native.starts_with("hst_"));
         let numbered = written(SecretForm::Numbered, &chance);

@@ -16,11 +16,14 @@ use uuid::Uuid;
 struct Found {
     object: Object,
     rev: i64,
+    name: String,
 }
 
 impl Found {
     fn new<R: Record>(record: &R) -> Self {
-        Self { object: Object::of(record), rev: record.rev() }
+        let summary = record.summary().unwrap_or_default();
+        let name = summary.get("name").and_then(|name| name.as_str()).unwrap_or_default().to_owned();
+        Self { object: Object::of(record), rev: record.rev(), name }
     }
 }
 
@@ -105,6 +108,9 @@ impl Core {
         changes.commit.unchanged.push((found.object.kind, found.object.id, found.rev));
         self.subject_unchanged(&mut changes, subject).await?;
         let granted = self.grant_written(caller, &mut changes, (found.object, subject), old, actions)?;
+        let action = if granted.is_some() { "grant.set" } else { "grant.revoke" };
+        let object = (found.object.kind.word(), found.object.id, found.name.as_str());
+        self.deed_about(&mut changes, caller, action, object)?;
         match self.commit(changes).await {
             Err(StoreError::Taken { .. }) => Err(Attempt::Stale),
             Err(error) => Err(error.into()),
@@ -161,13 +167,14 @@ impl Core {
         for action in actions {
             if standing(caller, alone, &granted, *action) != Standing::May {
                 let text = format!("you do not hold the action `{}` yourself", action.word());
-                return Err(Error::denied(text).hint("only who holds an action, or `all`, can pass it on"));
+                let error = Error::denied(text).hint("only who holds an action, or `all`, can pass it on");
+                return Err(self.denied(caller, "grant.set", Some((object.kind, object.id)), error).await);
             }
         }
         Ok(())
     }
 
-    async fn subject_unchanged(&self, changes: &mut Changes, subject: Subject) -> Result<()> {
+    pub(super) async fn subject_unchanged(&self, changes: &mut Changes, subject: Subject) -> Result<()> {
         match subject {
             Subject::Account(id) => changes.unchanged(&self.get::<Account>(id.0).await?),
             Subject::Group(id) => changes.unchanged(&self.get::<Group>(id.0).await?),
@@ -201,11 +208,18 @@ impl Core {
         let either =
             |one, other| Filter::Or(vec![Filter::In(one, going.clone()), Filter::In(other, going.clone())]);
         let read = |error: Error| StoreError::Failed(error.chain());
+        let known = |key: Uuid| {
+            alterations.iter().any(|one| matches!(one, Alteration::Delete { id, .. } if *id == key))
+        };
         for grant in self.all::<Grant>(either("object", "subject")).await.map_err(read)? {
-            changes.delete(&grant);
+            if !known(grant.id.0) {
+                changes.delete(&grant);
+            }
         }
         for quota in self.all::<super::Quota>(Filter::In("subject", going)).await.map_err(read)? {
-            changes.delete(&quota);
+            if !known(quota.id.0) {
+                changes.delete(&quota);
+            }
         }
         Ok(changes)
     }

@@ -82,7 +82,7 @@ impl Core {
     /// # Errors
     /// Denied, unless an administrator asks. Invalid; conflict `name_taken`.
     pub async fn group_create(&self, caller: &Caller, ask: GroupAsk) -> Result<Group> {
-        caller.may_administer("add groups")?;
+        self.administers(caller, "group.create", "add groups").await?;
         let mut group = Group {
             id: GroupId(self.ids().uuid()),
             number: 0,
@@ -94,6 +94,7 @@ impl Core {
         };
         let mut changes = self.changes();
         changes.insert(&group)?;
+        self.deed_about(&mut changes, caller, "group.create", ("group", group.id.0, &group.name))?;
         let stamp = self.commit(changes).await?.stamps[0];
         group.stamp(stamp.number, stamp.rev);
         Ok(group)
@@ -104,7 +105,7 @@ impl Core {
     /// # Errors
     /// Denied, unless an administrator asks. Not found; invalid; conflict `name_taken`.
     pub async fn group_change(&self, caller: &Caller, key: &str, change: GroupChange) -> Result<Group> {
-        caller.may_administer("change groups")?;
+        self.administers(caller, "group.change", "change groups").await?;
         let id = self.group_get(caller, key).await?.id;
         let name = change.name.as_deref().map(checked_name).transpose()?;
         let description = change.description.as_deref().map(checked_description).transpose()?;
@@ -114,6 +115,7 @@ impl Core {
             group.description = description.clone().unwrap_or(group.description);
             let mut changes = self.changes();
             changes.update(&group)?;
+            self.deed_about(&mut changes, caller, "group.change", ("group", group.id.0, &group.name))?;
             let stamp = self.commit(changes).await?.stamps[0];
             group.stamp(stamp.number, stamp.rev);
             Ok::<_, Attempt>(group)
@@ -126,7 +128,7 @@ impl Core {
     /// # Errors
     /// Denied, unless an administrator asks. Not found.
     pub async fn group_delete(&self, caller: &Caller, key: &str) -> Result<()> {
-        caller.may_administer("delete groups")?;
+        self.administers(caller, "group.delete", "delete groups").await?;
         let id = self.group_get(caller, key).await?.id;
         decided(|| async {
             let group: Group = self.find(id.0).await?.ok_or_else(|| Error::not_found("group", key))?;
@@ -135,6 +137,7 @@ impl Core {
             self.delete_all::<Member>(Filter::eq("in_group", id.0), &mut changes).await?;
             self.delete_all::<Grant>(Filter::eq("subject", id.0), &mut changes).await?;
             self.delete_all::<Quota>(Filter::eq("subject", id.0), &mut changes).await?;
+            self.deed_about(&mut changes, caller, "group.delete", ("group", group.id.0, &group.name))?;
             self.commit(changes).await?;
             Ok::<_, Attempt>(())
         })
@@ -175,6 +178,7 @@ impl Core {
             changes.unchanged(&group);
             changes.unchanged(&account);
             changes.insert(&member)?;
+            self.deed_about(&mut changes, caller, "member.add", ("group", group.id.0, &group.name))?;
             match self.commit(changes).await {
                 Ok(_) | Err(StoreError::Taken { .. }) => Ok::<_, Attempt>(()),
                 Err(error) => Err(error.into()),
@@ -194,6 +198,7 @@ impl Core {
         let Some(member) = self.select::<Member>(Select::new(place, 1)).await?.pop() else { return Ok(()) };
         let mut changes = self.changes();
         changes.delete(&member);
+        self.deed_about(&mut changes, caller, "member.remove", ("group", group.id.0, &group.name))?;
         match self.commit(changes).await {
             // Members are never updated, so somebody else has removed it.
             Ok(_) | Err(StoreError::Stale { .. }) => Ok(()),
@@ -207,7 +212,7 @@ impl Core {
         group: &str,
         account: &str,
     ) -> Result<(Group, Account)> {
-        caller.may_administer("say who is in a group")?;
+        self.administers(caller, "member.change", "say who is in a group").await?;
         let group = self.group_get(caller, group).await?;
         if group.origin != Origin::Local {
             let text = format!("who is in {} is kept by who vouches for it", group.name);

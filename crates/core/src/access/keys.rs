@@ -74,6 +74,7 @@ impl Core {
         let mut changes = self.changes();
         changes.unchanged(&account);
         changes.insert(&record)?;
+        self.deed_about(&mut changes, caller, "ssh_key.add", ("ssh_key", record.id.0, &record.name))?;
         let stamp = self.commit(changes).await?.stamps[0];
         record.stamp(stamp.number, stamp.rev);
         Ok(record)
@@ -102,10 +103,14 @@ impl Core {
             _ if key.contains('\0') => None,
             _ => self.all(own.and(Filter::eq("name", key))).await?.pop(),
         };
-        let may = |found: &SshKey| found.account == caller.account || caller.is_administrator();
-        let found = found.filter(may).ok_or_else(|| Error::not_found("SSH key", key))?;
+        let theirs = |found: &SshKey| found.account == caller.account || caller.is_administrator();
+        let found = found.filter(theirs).ok_or_else(|| Error::not_found("SSH key", key))?;
+        if caller.scope.is_some() {
+            return Err(Error::denied("a token that is limited to some actions removes no SSH keys"));
+        }
         let mut changes = self.changes();
         changes.delete(&found);
+        self.deed_about(&mut changes, caller, "ssh_key.remove", ("ssh_key", found.id.0, &found.name))?;
         match self.commit(changes).await {
             // Keys are never updated, so somebody else has removed it.
             Ok(_) | Err(StoreError::Stale { .. }) => Ok(()),

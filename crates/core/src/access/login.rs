@@ -1,7 +1,7 @@
 //! Coming in: by password, by what was made earlier, by a key, over the unix socket.
 
 use super::credentials::hash_of;
-use super::{Account, Caller, Credential, CredentialKind, Member, Via};
+use super::{Account, Attempted, Caller, Credential, CredentialKind, Member, Origin, Outcome, Via};
 use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::ports::StoreError;
@@ -14,16 +14,33 @@ impl Core {
     ///
     /// # Errors
     /// Unauthenticated, whatever the reason and after the same time, so that nothing is learnt from it. Invalid, for
-    /// what cannot be a password.
+    /// what cannot be a password. For names that no account of hostler itself has, what [`outside`](super::outside)
+    /// says of a directory that does not answer, or of a person who may not come in.
     pub async fn log_in(&self, name: &str, password: &Secret, via: Via) -> Result<Caller> {
         let refused = || Error::unauthenticated("this login and password do not let anybody in");
         super::password::check_length(password.expose())?;
         let account = self.account_named(name).await?;
         let hash = account.as_ref().and_then(|account| account.password.clone());
-        if !self.passwords().verify(password, hash).await? {
+        let verified = self.passwords().verify(password, hash).await?;
+        let known = account.as_ref().map(|account| account.id);
+        let found = match account {
+            Some(account) if account.origin == Origin::Local => verified.then_some(account),
+            other => self.account_by_directory(name, password, other.as_ref()).await?,
+        };
+        let Some(account) = found else {
+            let tried = Attempted {
+                account: known,
+                login: name,
+                action: "account.login",
+                object: None,
+                via: &via,
+                outcome: Outcome::Denied,
+                reason: "the login and password do not fit",
+            };
+            self.note_refusal(&tried).await;
             return Err(refused());
-        }
-        self.caller(account.ok_or_else(refused)?, None, via).await?.ok_or_else(refused)
+        };
+        self.caller(account, None, via).await?.ok_or_else(refused)
     }
 
     /// The account with this login name, else with this e-mail address; their case is ignored.

@@ -92,14 +92,6 @@ impl Caller {
         scope.iter().any(|allowed| allowed == word || allowed == Action::All.word())
     }
 
-    /// The caller may do this with what belongs to an account alone and is never shared, a credential for instance.
-    pub(crate) fn may_use(&self, owner: AccountId, what: &'static str, key: impl Display) -> Result<()> {
-        if self.is_administrator() || self.account == owner {
-            return Ok(());
-        }
-        Err(Error::not_found(what, key))
-    }
-
     /// The caller may do what concerns the whole installation.
     pub(crate) fn may_administer(&self, deed: &str) -> Result<()> {
         if !self.is_administrator() {
@@ -204,7 +196,8 @@ impl Core {
             Standing::Sees => {
                 let (kind, word) = (object.kind.word(), act.action.word());
                 let text = format!("you may see {kind} {key}, but not do this with it");
-                Err(Error::denied(text).hint(format!("it takes the action `{word}`")))
+                let error = Error::denied(text).hint(format!("it takes the action `{word}`"));
+                Err(self.denied(caller, act.name, Some((object.kind, object.id)), error).await)
             }
         }
     }

@@ -131,6 +131,7 @@ impl Core {
             self.examine_files(local, &books, &mut findings).await?;
             self.examine_networks(local, &books, &mut findings).await?;
         }
+        self.examine_outside(&mut findings).await;
         self.examine_records(&books, &mut findings).await?;
         self.examine_tasks(&books, &mut findings).await?;
         Ok(findings)

@@ -6,7 +6,7 @@ use super::identity::user_data_place;
 use super::limits::{check_keys, check_size, check_words};
 use super::power::{PowerWork, Ruling, Verb, ruling};
 use super::{HostName, Life, Machine, Observation, Observed, Power};
-use crate::access::{Act, Caller, Idempotency, acts};
+use crate::access::{Act, Amount, Caller, Idempotency, acts};
 use crate::core::{Attempt, Core, decided};
 use crate::error::{Error, Result};
 use crate::hosts::Host;
@@ -123,14 +123,24 @@ impl Core {
         for address in &addresses {
             changes.insert(address)?;
         }
-        if let Some(volume) = self.root_volume(&machine, &template, ask.disk_mib, storage.id)? {
-            changes.insert(&volume)?;
+        let volume = self.root_volume(&machine, &template, ask.disk_mib, storage.id)?;
+        if let Some(volume) = &volume {
+            changes.insert(volume)?;
         }
+        let disk_mib = volume.map_or(0, |volume| volume.size_mib);
+        let growth = [
+            (Amount::Machines, 1),
+            (Amount::Vcpus, machine.vcpus.into()),
+            (Amount::MemoryMib, amount(machine.memory_mib)),
+            (Amount::DiskMib, amount(disk_mib)),
+            (Amount::Addresses, amount(addresses.len() as u64)),
+        ];
+        self.within_quotas(&mut changes, machine.owner, &growth).await?;
         if let Some(asked) = idempotency {
             changes.insert(&self.replay(caller, asked, machine.id.0, Some(task.id.0)))?;
         }
         let name = machine.name.clone();
-        self.hand_over(changes, machine, task).await.map_err(|error| taken(error, &name))
+        self.hand_over(caller, changes, machine, task).await.map_err(|error| taken(error, &name))
     }
 
     fn machine_drafted(
@@ -161,6 +171,7 @@ impl Core {
             template: template.id,
             vcpus: ask.vcpus.unwrap_or(template.vcpus),
             memory_mib: ask.memory_mib.unwrap_or(template.memory_mib),
+            growing: None,
             nics: Vec::new(),
             medium: None,
             ssh_keys: ask.ssh_keys.iter().map(|key| key.trim().to_owned()).collect(),
@@ -205,6 +216,7 @@ impl Core {
             owner: machine.owner,
             storage,
             size_mib,
+            growing_mib: None,
             format: ImageFormat::Qcow2,
             template: image_mib.map(|_| template.id),
             machine: Some(machine.id),
@@ -259,7 +271,7 @@ impl Core {
             let work = PowerWork::new(&machine, verb, force);
             let task = self.machine_task(caller, &machine, verb.task_kind(), &work)?;
             machine.wanted = wanted;
-            self.machine_handed_to(machine, task).await
+            self.machine_handed_to(caller, machine, task).await
         })
         .await
     }
@@ -280,13 +292,14 @@ impl Core {
             let task = self.machine_task(caller, &machine, "machine.delete", &Delete::new(machine.id))?;
             machine.life = Life::Deleting;
             machine.wanted = Power::Off;
-            self.machine_handed_to(machine, task).await
+            self.machine_handed_to(caller, machine, task).await
         })
         .await
     }
 
     async fn machine_handed_to(
         &self,
+        caller: &Caller,
         mut machine: Machine,
         task: Task,
     ) -> Result<Accepted<Machine>, Attempt> {
@@ -295,7 +308,7 @@ impl Core {
         let mut changes = self.changes();
         changes.update(&machine)?;
         changes.insert(&task)?;
-        Ok(self.hand_over(changes, machine, task).await?)
+        Ok(self.hand_over(caller, changes, machine, task).await?)
     }
 
     /// Changes what the owner may change: at once, but for a size of a machine that is on, which the task
@@ -324,6 +337,7 @@ impl Core {
             machine.updated_at = self.now();
             let mut changes = self.changes();
             changes.update(&machine)?;
+            self.deed(&mut changes, caller, acts::MACHINE_EDIT.name, &machine)?;
             machine.rev = self.commit(changes).await?.stamps[0].rev;
             Ok(Accepted { record: machine, task: None })
         })
@@ -351,6 +365,7 @@ impl Core {
             return Err(Error::invalid("stdin", "at most 256 KiB can be given to a command"));
         }
         let machine = self.machine_running(caller, acts::MACHINE_RUN, key).await?;
+        self.used(caller, acts::MACHINE_RUN, &machine).await?;
         Ok(self.host(machine.host)?.hypervisor.guest_run(machine.id, command).await?)
     }
 
@@ -378,7 +393,16 @@ impl Core {
         which: Console,
     ) -> Result<tokio::net::UnixStream> {
         let machine = self.machine_running(caller, acts::MACHINE_CONSOLE, key).await?;
+        self.used(caller, acts::MACHINE_CONSOLE, &machine).await?;
         Ok(self.host(machine.host)?.hypervisor.console(machine.id, which).await?)
+    }
+
+    /// Writes down that somebody goes into a guest, before that is done. Never what is said there.
+    async fn used(&self, caller: &Caller, act: Act, machine: &Machine) -> Result<()> {
+        let mut changes = self.changes();
+        self.deed(&mut changes, caller, act.name, machine)?;
+        self.commit(changes).await?;
+        Ok(())
     }
 
     /// A machine that is on, on a host of this process.
@@ -391,6 +415,11 @@ impl Core {
         }
         Ok(machine)
     }
+}
+
+/// A size as quotas count it.
+pub(crate) fn amount(size: u64) -> i64 {
+    i64::try_from(size).unwrap_or(i64::MAX)
 }
 
 fn taken(error: StoreError, name: &HostName) -> Attempt {

@@ -41,6 +41,7 @@ impl Core {
             machine.updated_at = self.now();
             let mut changes = self.changes();
             changes.update(&machine)?;
+            self.deed(&mut changes, caller, acts::MACHINE_INBOUND.name, &machine)?;
             machine.rev = self.commit(changes).await?.stamps[0].rev;
             Ok((machine, network.id))
         })

@@ -1,10 +1,11 @@
 //! What callers may ask to be changed about a machine's devices: at once while it is off, by a task while it is on.
 
 use super::alter::{Alter, Deed};
+use super::commands::amount;
 use super::identity::hashed_mac;
 use super::limits::check_size;
 use super::{Life, Machine, MachineEdit, Observed};
-use crate::access::{Caller, Object, acts};
+use crate::access::{Amount, Caller, Object, acts};
 use crate::core::{Attempt, Changes, Core, decided};
 use crate::error::{Error, Result};
 use crate::hosts::Host;
@@ -138,6 +139,8 @@ impl Core {
             for address in &addresses {
                 changes.insert(address)?;
             }
+            let growth = [(Amount::Addresses, amount(addresses.len() as u64))];
+            self.within_quotas(&mut changes, machine.owner, &growth).await?;
             match self.altered(caller, machine, Deed::NicAttach { nic }, changes).await {
                 // A chosen address stays taken; the next free one is another by now.
                 Err(Attempt::Failed(error)) if error.code == "taken" && ask.address.is_none() => {
@@ -183,6 +186,14 @@ impl Core {
         }
         let mut changes = self.changes();
         machine.updated_at = changes.now();
+        if let Deed::Resize { vcpus, memory_mib } = deed {
+            let more = [
+                (Amount::Vcpus, i64::from(vcpus) - i64::from(machine.vcpus)),
+                (Amount::MemoryMib, amount(memory_mib) - amount(machine.memory_mib)),
+            ];
+            self.within_quotas(&mut changes, machine.owner, &more).await?;
+            machine.growing = Some((vcpus, memory_mib));
+        }
         if !is_off(&machine)? {
             let kind = deed.task_kind();
             let comes = if let Deed::NicAttach { nic } = &deed { Some(nic.clone()) } else { None };
@@ -194,7 +205,7 @@ impl Core {
             changes.update(&machine)?;
             changes.insert(&task)?;
             changes.append(beside);
-            return self.hand_over(changes, machine, task).await.map_err(not_free);
+            return self.hand_over(caller, changes, machine, task).await.map_err(not_free);
         }
         if let Deed::NicDetach { nic } = &deed {
             for id in &nic.addresses {
@@ -204,9 +215,11 @@ impl Core {
             }
         }
         deed.record(&mut machine);
+        machine.growing = None;
         let place = changes.commit.alterations.len();
         changes.update(&machine)?;
         changes.append(beside);
+        self.deed(&mut changes, caller, deed.task_kind(), &machine)?;
         machine.rev = self.commit(changes).await.map_err(not_free)?.stamps[place].rev;
         Ok(Accepted { record: machine, task: None })
     }

@@ -29,6 +29,7 @@ mod query;
 mod spec;
 
 pub(crate) use alter::{if_still_up, is_up};
+pub(crate) use commands::amount;
 pub use commands::{MachineAsk, MachineEdit};
 pub(crate) use identity::hashed_mac;
 pub use live::NicAsk;

@@ -212,6 +212,9 @@ pub struct Machine {
     pub vcpus: u32,
     /// Memory in MiB.
     pub memory_mib: u64,
+    /// CPUs and memory in MiB that a running task gives it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub growing: Option<(u32, u64)>,
     /// Network cards in order.
     pub nics: Vec<Nic>,
     /// What lies in its CD drive.
@@ -266,6 +269,7 @@ impl Machine {
     /// Lets go of the machine, with why it is not as it should be, or nothing when it is.
     pub(crate) fn let_go(&mut self, reason: Option<String>) {
         self.task = None;
+        self.growing = None;
         self.reason = reason;
     }
 
@@ -297,6 +301,8 @@ impl Record for Machine {
     stamped!();
 
     fn columns(&self) -> Vec<(&'static str, Value)> {
+        // What it is growing to counts already, so that nothing else takes the room.
+        let coming = self.growing.unwrap_or_default();
         vec![
             ("name", self.name.as_str().into()),
             ("life", self.life.word().into()),
@@ -307,8 +313,8 @@ impl Record for Machine {
             ("host", self.host.0.into()),
             ("template", self.template.0.into()),
             ("task", self.task.map(|task| task.0).into()),
-            ("vcpus", i64::from(self.vcpus).into()),
-            ("memory_mib", i64::try_from(self.memory_mib).unwrap_or(i64::MAX).into()),
+            ("vcpus", i64::from(self.vcpus.max(coming.0)).into()),
+            ("memory_mib", i64::try_from(self.memory_mib.max(coming.1)).unwrap_or(i64::MAX).into()),
             ("created_at", self.created_at.0.into()),
             ("updated_at", self.updated_at.0.into()),
         ]

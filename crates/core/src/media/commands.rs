@@ -36,7 +36,7 @@ impl Core {
         ask: &MediumAsk,
         idempotency: Option<&Idempotency>,
     ) -> Result<Accepted<Medium>> {
-        caller.may_administer("make media")?;
+        self.administers(caller, "medium.make", "make media").await?;
         check_name(&ask.name)?;
         if ask.description.len() > 1024 {
             return Err(Error::invalid("description", "a description has at most 1024 bytes"));
@@ -82,7 +82,7 @@ impl Core {
         if let Some(asked) = idempotency {
             changes.insert(&self.replay(caller, asked, medium.id.0, Some(task.id.0)))?;
         }
-        match self.hand_over(changes, medium, task).await {
+        match self.hand_over(caller, changes, medium, task).await {
             Err(StoreError::Taken { kind: Kind::Medium, .. }) => {
                 let text = format!("there is a medium `{}` already", ask.name);
                 Err(Error::conflict("name_taken", text).into())
@@ -155,7 +155,7 @@ impl Core {
             let mut changes = self.changes();
             changes.update(&medium)?;
             changes.insert(&task)?;
-            Ok(self.hand_over(changes, medium, task).await?)
+            Ok(self.hand_over(caller, changes, medium, task).await?)
         })
         .await
     }

@@ -1,7 +1,7 @@
 //! The book of addresses: which is whose, which is held by hand, which comes next.
 
 use super::{Address, Network, Range};
-use crate::access::Caller;
+use crate::access::{Amount, Caller};
 use crate::core::{Attempt, Core, ListAsk, Page, decided};
 use crate::error::{Error, Result};
 use crate::ids::{AccountId, AddressId, MachineId};
@@ -52,7 +52,7 @@ impl Core {
         ip: Option<IpAddr>,
         note: &str,
     ) -> Result<Address> {
-        caller.may_administer("reserve addresses")?;
+        self.administers(caller, "address.reserve", "reserve addresses").await?;
         decided(async || {
             let network = self.network_named(Some(network)).await?;
             let chosen = match ip {
@@ -69,6 +69,10 @@ impl Core {
             let mut changes = self.changes();
             changes.unchanged(&network);
             changes.insert(&address)?;
+            self.within_quotas(&mut changes, address.owner, &[(Amount::Addresses, 1)]).await?;
+            let name = chosen.to_string();
+            let about = ("address", address.id.0, name.as_str());
+            self.deed_about(&mut changes, caller, "address.reserve", about)?;
             match self.commit(changes).await {
                 Err(StoreError::Taken { .. }) if ip.is_none() => Err(Attempt::Stale),
                 Err(StoreError::Taken { .. }) => {
@@ -89,7 +93,7 @@ impl Core {
     /// # Errors
     /// Denied; not found; conflict `in_use` when a machine has it.
     pub async fn address_release(&self, caller: &Caller, network: &str, ip: IpAddr) -> Result<()> {
-        caller.may_administer("release addresses")?;
+        self.administers(caller, "address.release", "release addresses").await?;
         let network = self.network_named(Some(network)).await?;
         let found = self.select::<Address>(Select::new(at(&network, ip), 1)).await?.pop();
         let address = found.ok_or_else(|| Error::not_found("address", ip))?;
@@ -98,6 +102,9 @@ impl Core {
         }
         let mut changes = self.changes();
         changes.delete(&address);
+        let name = ip.to_string();
+        let about = ("address", address.id.0, name.as_str());
+        self.deed_about(&mut changes, caller, "address.release", about)?;
         self.commit(changes).await?;
         Ok(())
     }

@@ -43,7 +43,7 @@ impl Core {
     /// Denied; invalid; conflict `name_taken`, `overlap`, `refused` when something is in the way on the host;
     /// unsupported when the host cannot make bridges.
     pub async fn network_create(&self, caller: &Caller, ask: &NetworkAsk) -> Result<Network> {
-        caller.may_administer("add networks")?;
+        self.administers(caller, "network.create", "add networks").await?;
         check(ask)?;
         let network = decided(async || {
             let cluster: Cluster = self.first().await?;
@@ -57,6 +57,7 @@ impl Core {
             // Whoever adds a network at the same time is seen by one of the two.
             changes.update(&cluster)?;
             changes.insert(&network)?;
+            self.deed(&mut changes, caller, "network.create", &network)?;
             let stamp = self.commit(changes).await?.stamps[1];
             (network.number, network.rev) = (stamp.number, stamp.rev);
             Ok(network)
@@ -140,6 +141,7 @@ impl Core {
         }
         let mut changes = self.changes();
         changes.delete(&network);
+        self.deed(&mut changes, caller, acts::NETWORK_DELETE.name, &network)?;
         self.commit(changes).await?;
         self.network_unmade(&network).await;
         Ok(())

@@ -68,23 +68,23 @@ impl Core {
     /// # Errors
     /// Those of [`Core::network_create`].
     pub async fn network_declare(&self, caller: &Caller, ask: &NetworkAsk) -> Result<Declared> {
-        caller.may_administer("declare networks")?;
+        self.administers(caller, "network.create", "add networks").await?;
         check(ask)?;
-        if let Some(there) = self.network_followed(ask).await? {
+        if let Some(there) = self.network_followed(caller, ask).await? {
             return Ok(there);
         }
         match self.network_create(caller, ask).await {
             Ok(_) => Ok(Declared::Made),
             // Another process with the same declaration was faster.
             Err(error) if error.code == "name_taken" => {
-                self.network_followed(ask).await?.ok_or(error)
+                self.network_followed(caller, ask).await?.ok_or(error)
             }
             Err(error) => Err(error),
         }
     }
 
     /// Changes the network of this name to what is declared; none when there is no such network.
-    async fn network_followed(&self, ask: &NetworkAsk) -> Result<Option<Declared>> {
+    async fn network_followed(&self, caller: &Caller, ask: &NetworkAsk) -> Result<Option<Declared>> {
         let found = decided(async || {
             let Some(mut network) = self.find_by::<Network>("name", ask.name.as_str()).await? else {
                 return Ok(None);
@@ -99,6 +99,7 @@ impl Core {
             }
             let mut changes = self.changes();
             changes.update(&network)?;
+            self.deed(&mut changes, caller, "network.change", &network)?;
             self.commit(changes).await?;
             Ok(Some((network, Declared::Altered(changed))))
         })

@@ -3,6 +3,7 @@
 mod clock;
 mod driver;
 mod hypervisor;
+mod identity;
 mod storage;
 mod store;
 mod switch;
@@ -14,6 +15,9 @@ pub use hypervisor::{
     GuestFacts, HostFacts, Hypervisor, HypervisorEvent, Identity, IoLimits, Link, MachineSpec, NicSpec, Seed,
     Sighting, SnapshotSpec,
 };
+pub use identity::{Attempt, Directory, Person, Provider};
 pub use storage::{ImageSource, MediumFacts, Storage, StorageFacts, StorageItem, VolumeSpec};
-pub use store::{Alteration, Claim, Claimed, Commit, Committed, Fence, Stamp, Store, StoreError, StoreFacts};
+pub use store::{
+    Alteration, Claim, Claimed, Commit, Committed, Fence, Guard, Stamp, Store, StoreError, StoreFacts,
+};
 pub use switch::{InboundRule, NetworkSpec, Port, Protocol, Subnet, Switch, Uplink};

@@ -42,6 +42,23 @@ pub struct Fence {
     pub release: bool,
 }
 
+/// A bound on what there may be of something once a commit is done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Guard {
+    /// Which records are counted.
+    pub kind: Kind,
+    /// The integer column that is summed up; none counts the records.
+    pub column: Option<&'static str>,
+    /// Which of them.
+    pub filter: Filter,
+    /// The most that there may be.
+    pub at_most: i64,
+    /// How much of it the commit adds; for the message only.
+    pub asked: i64,
+    /// What is bounded and for whom, `machines of group tests` for instance; for the message only.
+    pub what: String,
+}
+
 /// All or nothing.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Commit {
@@ -56,6 +73,9 @@ pub struct Commit {
     /// Ask the holder of this task to cancel it, and make it due at once. Needs no version: it only ever goes
     /// from no to yes.
     pub cancel: Option<TaskId>,
+    /// Bounds that must hold once everything else is done. Commits follow one another, so that no two of them can pass
+    /// a bound together. Not looked at when nothing else is asked.
+    pub guards: Vec<Guard>,
 }
 
 /// What the store allotted to a changed record.
@@ -137,6 +157,14 @@ pub enum StoreError {
         kind: Kind,
         /// Which column must be unique.
         column: String,
+    },
+    /// There would be more of something than a bound allows.
+    #[error("{} would be {found} and may be {}", .guard.what, .guard.at_most)]
+    Exceeded {
+        /// The bound.
+        guard: Box<Guard>,
+        /// How much there would be.
+        found: i64,
     },
     /// The lease has gone to another worker.
     #[error("the lease of task {0} has been lost")]

@@ -1,6 +1,6 @@
 //! The housekeeper: forgets what ended long ago, takes up what was left unfinished, lets go of what nobody holds.
 
-use crate::access::{Caller, Replay, Role, Via};
+use crate::access::{Caller, Deed, Replay, Role, Via};
 use crate::core::Core;
 use crate::error::{ErrorKind, Result};
 use crate::machines::{Life, Machine};
@@ -64,6 +64,7 @@ impl Housekeeper {
         self.forget::<Replay>("created_at", None, now.minus(settings.keep_events)).await?;
         self.core.write_uses().await?;
         self.core.credentials_tidy(now).await?;
+        self.forget::<Deed>("created_at", None, now.minus(settings.keep_deeds)).await?;
         while self.core.store().prune_events(now.minus(settings.keep_events), 1000).await? == 1000 {}
         self.let_go::<Machine>(|machine| machine.task, |machine| machine.let_go(Some(CUT_OFF.into())))
             .await?;
@@ -71,7 +72,13 @@ impl Housekeeper {
             .await?;
         self.let_go::<Template>(|template| template.task, |template| template.task = None).await?;
         self.let_go::<Medium>(|medium| medium.task, |medium| medium.task = None).await?;
-        self.let_go::<Volume>(|volume| volume.task, |volume| volume.task = None).await?;
+        self.let_go::<Volume>(
+            |volume| volume.task,
+            |volume| {
+                (volume.task, volume.growing_mib) = (None, None);
+            },
+        )
+        .await?;
         self.unfinished_removals().await
     }
 
@@ -131,7 +138,7 @@ impl Housekeeper {
         for machine in self.core.select::<Machine>(Select::new(filter, PAGE)).await? {
             let owner = Caller {
                 account: machine.owner,
-                login: String::new(),
+                login: "hostler".into(),
                 role: Role::User,
                 groups: [].into(),
                 credential: None,

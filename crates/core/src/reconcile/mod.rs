@@ -3,14 +3,17 @@
 //!
 //! * [`Observer`]: what hypervisors see becomes what records say.
 //! * [`NetworkKeeper`]: what records say of networks becomes what hosts have.
+//! * [`DirectoryKeeper`]: accounts of people from outside follow their directory.
 //! * [`Housekeeper`]: what ended long ago is forgotten, what was left unfinished is taken up again.
 //!
 //! Tasks that were cut off are not their business: the [`Worker`](crate::tasks::Worker) takes those up itself.
 
+mod directory_keeper;
 mod housekeeper;
 mod network_keeper;
 mod observer;
 
+pub use directory_keeper::DirectoryKeeper;
 pub use housekeeper::Housekeeper;
 pub use network_keeper::NetworkKeeper;
 pub use observer::Observer;

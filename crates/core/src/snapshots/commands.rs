@@ -104,7 +104,7 @@ impl Core {
         if let Some(asked) = idempotency {
             changes.insert(&self.replay(caller, asked, snapshot.id.0, Some(task.id.0)))?;
         }
-        match self.hand_over(changes, snapshot, task).await {
+        match self.hand_over(caller, changes, snapshot, task).await {
             Err(StoreError::Taken { kind: Kind::Replay, .. }) => Err(Attempt::Stale),
             other => Ok(other?),
         }
@@ -129,7 +129,7 @@ impl Core {
             let work = Revert::new(&snapshot, &machine, &volumes);
             let task = self.snapshot_task(caller, &snapshot, &machine, "snapshot.revert", &work)?;
             machine.wanted = if snapshot.memory { Power::On } else { Power::Off };
-            self.snapshot_handed_to(snapshot, machine, task).await
+            self.snapshot_handed_to(caller, snapshot, machine, task).await
         })
         .await
     }
@@ -150,7 +150,7 @@ impl Core {
             let work = Remove::new(snapshot.id);
             let task = self.snapshot_task(caller, &snapshot, &machine, "snapshot.remove", &work)?;
             snapshot.state = SnapshotState::Deleting;
-            self.snapshot_handed_to(snapshot, machine, task).await
+            self.snapshot_handed_to(caller, snapshot, machine, task).await
         })
         .await
     }
@@ -225,6 +225,7 @@ impl Core {
 
     async fn snapshot_handed_to(
         &self,
+        caller: &Caller,
         mut snapshot: Snapshot,
         mut machine: Machine,
         task: Task,
@@ -236,7 +237,7 @@ impl Core {
         changes.update(&snapshot)?;
         changes.insert(&task)?;
         changes.update(&machine)?;
-        Ok(self.hand_over(changes, snapshot, task).await?)
+        Ok(self.hand_over(caller, changes, snapshot, task).await?)
     }
 }
 

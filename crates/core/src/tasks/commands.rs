@@ -7,7 +7,6 @@ use crate::events::{Change, NewEvent};
 use crate::ids::TaskId;
 use crate::machines::Machine;
 use crate::media::Medium;
-use crate::ports::Commit;
 use crate::query::Filter;
 use crate::record::Kind;
 use crate::snapshots::Snapshot;
@@ -61,7 +60,8 @@ impl Core {
         if self.standing(caller, subject, Action::All).await? == Standing::May {
             return Ok(());
         }
-        Err(Error::denied(format!("you may see task {key}, but not cancel it")))
+        let error = Error::denied(format!("you may see task {key}, but not cancel it"));
+        Err(self.denied(caller, "task.cancel", Some((Kind::Task, task.id.0)), error).await)
     }
 
     /// What rights on a task go by: what it is about, for a snapshot its machine.
@@ -94,9 +94,12 @@ impl Core {
             return Err(Error::conflict("too_late", text).hint("let it end"));
         }
         let event = NewEvent::about(&task, Change::CancelRequested, self.now());
-        let commit =
-            Commit { cancel: Some(task.id), events: event.into_iter().collect(), ..Commit::default() };
-        self.store().commit(commit).await?;
+        let mut changes = self.changes();
+        let object = (task.subject_kind.as_str(), task.subject, task.subject_name.as_str());
+        self.deed_about(&mut changes, caller, "task.cancel", object)?;
+        changes.commit.cancel = Some(task.id);
+        changes.commit.events.extend(event);
+        self.commit(changes).await?;
         Ok(task)
     }
 }

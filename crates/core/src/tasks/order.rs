@@ -2,7 +2,7 @@
 
 use super::work::PAYLOAD_VERSION;
 use super::{Task, TaskState, Work};
-use crate::access::Replay;
+use crate::access::{Caller, Replay};
 use crate::core::{Changes, Core};
 use crate::error::Result;
 use crate::ids::{AccountId, HostId, TaskId};
@@ -60,13 +60,18 @@ pub(crate) fn ordered<W: Work + Serialize>(core: &Core, order: &Order<'_>, work:
 }
 
 impl Core {
-    /// Commits changes that begin with a record and the task that now holds it, and answers both as committed.
+    /// Commits changes that begin with a record and the task that now holds it, and answers both as committed. In the
+    /// audit trail the command has the name of its task.
     pub(crate) async fn hand_over<R: Record>(
         &self,
-        changes: Changes,
+        caller: &Caller,
+        mut changes: Changes,
         mut record: R,
         mut task: Task,
     ) -> Result<Accepted<R>, StoreError> {
+        let object = (task.subject_kind.as_str(), task.subject, task.subject_name.as_str());
+        let written = self.deed_about(&mut changes, caller, &task.kind, object);
+        written.map_err(|error| StoreError::Failed(error.chain()))?;
         let committed = self.commit(changes).await?;
         let [first, second, ..] = committed.stamps[..] else {
             return Err(StoreError::Failed("a commit was answered with too few stamps".into()));

@@ -47,7 +47,7 @@ impl Core {
         ask: &TemplateAsk,
         idempotency: Option<&Idempotency>,
     ) -> Result<Accepted<Template>> {
-        caller.may_administer("make templates")?;
+        self.administers(caller, "template.make", "make templates").await?;
         check_name(&ask.name)?;
         decided(async || {
             if let Some(replay) = self.replayed(caller, idempotency).await? {
@@ -106,7 +106,7 @@ impl Core {
         if let Some(asked) = idempotency {
             changes.insert(&self.replay(caller, asked, id.0, Some(task.id.0)))?;
         }
-        match self.hand_over(changes, template, task).await {
+        match self.hand_over(caller, changes, template, task).await {
             // Somebody else began this version, or used this key, meanwhile.
             Err(StoreError::Taken { kind: Kind::Template | Kind::Replay, .. }) => Err(Attempt::Stale),
             other => Ok(other?),
@@ -203,7 +203,7 @@ impl Core {
             let mut changes = self.changes();
             changes.update(&template)?;
             changes.insert(&task)?;
-            Ok(self.hand_over(changes, template, task).await?)
+            Ok(self.hand_over(caller, changes, template, task).await?)
         })
         .await
     }

@@ -62,6 +62,7 @@ impl Held {
     fn let_go(mut self, core: &Core) -> Result<Changes> {
         let mut changes = core.changes();
         self.volume.task = None;
+        self.volume.growing_mib = None;
         changes.update(&self.volume)?;
         if let Some(mut machine) = self.machine {
             machine.updated_at = changes.now();
@@ -170,6 +171,7 @@ impl Work for Alter {
     async fn abandon(&self, context: &StepContext<'_>, why: &str) -> Result<Changes, StepError> {
         let mut volume: Volume = context.core.get(self.volume.0).await?;
         volume.task = None;
+        volume.growing_mib = None;
         let mut changes = context.core.changes();
         changes.update(&volume)?;
         if let Some(id) = self.machine {

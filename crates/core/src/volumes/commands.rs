@@ -3,12 +3,12 @@
 use super::alter::{Alter, Deed};
 use super::tasks::{Create, Delete};
 use super::{StoragePlace, Volume, VolumeState};
-use crate::access::{Act, Caller, Idempotency, Object, acts};
+use crate::access::{Act, Amount, Caller, Idempotency, Object, acts};
 use crate::core::{Attempt, Core, ListAsk, Page, decided};
 use crate::error::{Error, Result};
 use crate::hosts::Host;
 use crate::ids::VolumeId;
-use crate::machines::{Life, Machine, Observed};
+use crate::machines::{Life, Machine, Observed, amount};
 use crate::ports::{IoLimits, StorageFacts, StoreError};
 use crate::query::Filter;
 use crate::record::Kind;
@@ -100,6 +100,7 @@ impl Core {
             owner: caller.account,
             storage: storage.id,
             size_mib: ask.size_mib,
+            growing_mib: None,
             format: ImageFormat::Qcow2,
             template: None,
             machine: None,
@@ -116,10 +117,12 @@ impl Core {
         let mut changes = self.changes();
         changes.insert(&volume)?;
         changes.insert(&task)?;
+        let growth = [(Amount::DiskMib, amount(volume.size_mib))];
+        self.within_quotas(&mut changes, volume.owner, &growth).await?;
         if let Some(asked) = idempotency {
             changes.insert(&self.replay(caller, asked, volume.id.0, Some(task.id.0)))?;
         }
-        match self.hand_over(changes, volume, task).await {
+        match self.hand_over(caller, changes, volume, task).await {
             Err(StoreError::Taken { kind: Kind::Replay, .. }) => Err(Attempt::Stale),
             other => Ok(other?),
         }
@@ -286,11 +289,17 @@ impl Core {
             machine.iter().for_each(|machine| changes.unchanged(machine));
             volume = work.then(&volume);
             changes.update(&volume)?;
+            self.deed(&mut changes, caller, deed.task_kind(), &volume)?;
             volume.rev = self.commit(changes).await?.stamps[0].rev;
             return Ok(Accepted { record: volume, task: None });
         }
         let task = self.volume_task(caller, &volume, deed.task_kind(), &work).await?;
         volume.task = Some(task.id);
+        if let Deed::Grow { size_mib } = deed {
+            volume.growing_mib = Some(size_mib);
+            let growth = [(Amount::DiskMib, amount(size_mib.saturating_sub(volume.size_mib)))];
+            self.within_quotas(&mut changes, volume.owner, &growth).await?;
+        }
         changes.update(&volume)?;
         changes.insert(&task)?;
         if let Some(mut machine) = machine {
@@ -298,7 +307,7 @@ impl Core {
             machine.updated_at = task.created_at;
             changes.update(&machine)?;
         }
-        Ok(self.hand_over(changes, volume, task).await?)
+        Ok(self.hand_over(caller, changes, volume, task).await?)
     }
 
     /// Removes a volume that no machine has, by the task `volume.delete`.
@@ -318,7 +327,7 @@ impl Core {
             let mut changes = self.changes();
             changes.update(&volume)?;
             changes.insert(&task)?;
-            Ok(self.hand_over(changes, volume, task).await?)
+            Ok(self.hand_over(caller, changes, volume, task).await?)
         })
         .await
     }

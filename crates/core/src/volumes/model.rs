@@ -49,6 +49,9 @@ pub struct Volume {
     pub storage: StorageId,
     /// Virtual size in MiB.
     pub size_mib: u64,
+    /// The size in MiB that a running task grows it to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub growing_mib: Option<u64>,
     /// Format of its file. Set when it is made, never probed.
     pub format: ImageFormat,
     /// The template whose disk it is a copy-on-write overlay of. Counts as a use of that template.
@@ -81,6 +84,8 @@ impl Record for Volume {
     stamped!();
 
     fn columns(&self) -> Vec<(&'static str, Value)> {
+        // What it is growing to counts already, so that nothing else takes the room.
+        let coming = self.growing_mib.unwrap_or_default();
         vec![
             ("name", self.name.as_str().into()),
             ("owner", self.owner.0.into()),
@@ -89,7 +94,7 @@ impl Record for Volume {
             ("machine", self.machine.map(|id| id.0).into()),
             ("state", self.state.word().into()),
             ("task", self.task.map(|task| task.0).into()),
-            ("size_mib", i64::try_from(self.size_mib).unwrap_or(i64::MAX).into()),
+            ("size_mib", i64::try_from(self.size_mib.max(coming)).unwrap_or(i64::MAX).into()),
             ("created_at", self.created_at.0.into()),
         ]
     }

@@ -5,7 +5,8 @@
 //! twice. When the position is older than what is kept, an event `reset` tells the client to read everything anew.
 //!
 //! Every 15 seconds a frame without data tells the position reached, also past events that the client did not want,
-//! so that a client of rare events can resume; the caller's credential is asked for again at the same time.
+//! so that a client of rare events can resume; the caller's credential is looked at again at the same time, and at once
+//! when something happens that may end it.
 
 use super::types::{Event as WireEvent, EventsAsk};
 use super::wire::{Answer, Parameters, Refusal, session};
@@ -16,6 +17,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::response::sse::{Event as Frame, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
+use hostler_core::access::Watch;
 use hostler_core::events::{Event, Sight};
 use hostler_core::record::Kind;
 use std::collections::VecDeque;
@@ -52,6 +54,7 @@ async fn events(State(state): State<DoorState>, parameters: Parameters, request:
     let session = session(request.extensions())?;
     // Hearing begins before looking, so that nothing is committed in between unheard.
     let feed = state.core().event_feed();
+    let watch = state.core().watch(&session.caller);
     let (first, last) = state.core().event_bounds().await?;
     let reset = after.is_some_and(|after| is_lost(after, first, last));
     let mut heartbeat = interval(HEARTBEAT);
@@ -59,6 +62,7 @@ async fn events(State(state): State<DoorState>, parameters: Parameters, request:
     let follower = Follower {
         sight: state.core().sight(&session.caller),
         state,
+        watch,
         session,
         wanted,
         feed,
@@ -135,6 +139,8 @@ struct Follower {
     sight: Sight,
     wanted: Wanted,
     feed: Receiver<Arc<Event>>,
+    /// Tells when the caller may no longer be who they were.
+    watch: Watch,
     heartbeat: Interval,
     /// Everything up to here is in the queue or was sent.
     at: i64,
@@ -161,6 +167,12 @@ impl Follower {
             }
             let shutdown = self.state.shutdown().clone();
             tokio::select! {
+                biased;
+                () = self.watch.changed() => {
+                    if !self.session.still_counts(self.state.core()).await {
+                        return None;
+                    }
+                }
                 heard = self.feed.recv() => self.hear(heard).await?,
                 _ = self.heartbeat.tick() => {
                     if !self.session.still_counts(self.state.core()).await {

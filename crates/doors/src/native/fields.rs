@@ -135,13 +135,49 @@ pub(super) const TASKS: &[Field] = &[
     CREATED_AT,
 ];
 
-/// Tokens.
+const ACCOUNT: Field = Field::own("account", Key);
+const ACCOUNT_LOGIN: Field = Field::through("account.login", Text, "account", Kind::Account, "login");
+
+/// Accounts.
+pub(super) const ACCOUNTS: &[Field] = &[
+    ID,
+    NUMBER,
+    Field::own("login", Text),
+    Field::own("email", Text),
+    Field::own("role", Word),
+    Field::own("enabled", Bool),
+    CREATED_AT,
+];
+
+/// Groups.
+pub(super) const GROUPS: &[Field] = &[ID, NUMBER, NAME, CREATED_AT];
+
+/// SSH keys.
+pub(super) const SSH_KEYS: &[Field] =
+    &[ID, NUMBER, ACCOUNT, ACCOUNT_LOGIN, NAME, Field::own("fingerprint", Text), CREATED_AT];
+
+/// Tokens and sessions.
 pub(super) const TOKENS: &[Field] = &[
     ID,
     NUMBER,
-    Field::own("account", Key),
-    Field::through("account.login", Text, "account", Kind::Account, "login"),
+    ACCOUNT,
+    ACCOUNT_LOGIN,
     Field::own("description", Text),
     Field::own("expires_at", Moment),
+    Field::own("used_at", Moment),
+    CREATED_AT,
+];
+
+/// The audit trail.
+pub(super) const DEEDS: &[Field] = &[
+    ID,
+    NUMBER,
+    Field::own("account", Key),
+    Field::own("login", Text),
+    Field::own("action", Word),
+    Field::own("object", Key),
+    Field::own("object_kind", Word),
+    Field::own("door", Word),
+    Field::own("outcome", Word),
     CREATED_AT,
 ];

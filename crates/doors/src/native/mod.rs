@@ -9,19 +9,25 @@
 //! Quirks: a request over the unix socket of the server's own user needs no token (the command line relies on it).
 //! `Idempotent-Replayed` is missing when two requests with the same key run at the very same time.
 
-mod access;
+mod accounts;
 mod disks;
 mod document;
 mod events;
 mod fields;
+mod groups;
 mod machines;
 mod maintenance;
 mod media;
+mod outside;
 mod places;
 mod render;
+mod rights;
+mod sessions;
 mod snapshots;
+mod ssh_keys;
 mod system;
 mod tasks;
+mod tokens;
 pub mod types;
 mod wire;
 
@@ -48,11 +54,14 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The routes of the native door and their description.
 pub(crate) fn router(state: &DoorState) -> (Router<DoorState>, OpenApi) {
-    let (routes, document) = routes().split_for_parts();
+    let document = description();
     let bare = Arc::new(document::without_parameters(&document));
+    let (routes, _) = routes().split_for_parts();
+    let (open, _) = open_routes().split_for_parts();
     let routes = routes
-        .route_layer(from_fn_with_state(bare, refuse_parameters))
-        .route_layer(from_fn_with_state(state.clone(), authenticate));
+        .route_layer(from_fn_with_state(bare.clone(), refuse_parameters))
+        .route_layer(from_fn_with_state(state.clone(), authenticate))
+        .merge(open.route_layer(from_fn_with_state(bare, refuse_parameters)));
     (Router::new().nest("/hostler/v1", routes), document::complete(document))
 }
 
@@ -64,15 +73,32 @@ fn routes() -> OpenApiRouter<DoorState> {
         .merge(media::routes())
         .merge(places::routes())
         .merge(tasks::routes())
-        .merge(access::routes())
+        .merge(rights::routes())
+        .merge(accounts::routes())
+        .merge(groups::routes())
+        .merge(ssh_keys::routes())
+        .merge(tokens::routes())
+        .merge(sessions::routes())
         .merge(maintenance::routes())
+        .merge(outside::routes())
         .merge(system::routes());
     document::begin()
         .merge(quick.layer(from_fn(in_time)))
         .merge(machines::slow_routes())
         .merge(tasks::slow_routes())
+        .merge(outside::slow_routes())
         .merge(system::slow_routes())
         .merge(events::routes())
+}
+
+/// Routes for those who have not come in yet; they say so in their descriptions.
+fn open_routes() -> OpenApiRouter<DoorState> {
+    sessions::open_routes().merge(outside::open_routes()).layer(from_fn(in_time))
+}
+
+/// All of it, described.
+fn description() -> OpenApi {
+    routes().merge(open_routes()).split_for_parts().1
 }
 
 /// Lets nobody in without a credential that counts; handlers find the caller in the request.

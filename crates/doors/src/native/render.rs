@@ -1,13 +1,14 @@
 //! From core's records to the types of the wire.
 
 use super::types::{
-    Accelerator, Account, Address, Cluster, Event, Finding, Host, HostFacts, Image, ImageSource, InboundRule,
-    Medium, Network, Range, RepairDone, RepairOutcome, Snapshot, SnapshotVolume, Source, SourceFormat,
-    Storage, Subnet, Task, Template, Token, Uplink, Volume, VolumeLimits,
+    Accelerator, Account, Address, Cluster, Event, Finding, Group, Host, HostFacts, Image, ImageSource,
+    InboundRule, Medium, Network, Password, Range, RepairDone, RepairOutcome, Snapshot, SnapshotVolume,
+    Source, SourceFormat, SshKey, Storage, Subnet, Task, Template, Token, Uplink, Volume, VolumeLimits,
 };
 use hostler_core::Core;
 use hostler_core::access::{self, Caller};
 use hostler_core::ports::{self, StorageFacts};
+use hostler_core::secret::Secret;
 use hostler_core::time::Timestamp;
 use hostler_core::{
     Error, Result, doctor, events, hosts, media, networks, snapshots, tasks, templates, volumes,
@@ -350,10 +351,54 @@ impl From<access::Account> for Account {
             number: account.number,
             login: account.login,
             email: account.email,
+            full_name: account.full_name,
+            origin: origin(&account.origin).into(),
             role: account.role.into(),
             enabled: account.enabled,
             created_at: account.created_at.to_string(),
         }
+    }
+}
+
+/// The word for who vouches for an account or a group.
+fn origin(origin: &access::Origin) -> &'static str {
+    match origin {
+        access::Origin::Local => "local",
+        access::Origin::Ldap { .. } => "ldap",
+        access::Origin::Oidc { .. } => "oidc",
+    }
+}
+
+impl From<access::Group> for Group {
+    fn from(group: access::Group) -> Self {
+        Self {
+            id: group.id.0,
+            number: group.number,
+            name: group.name,
+            description: group.description,
+            origin: origin(&group.origin).into(),
+            created_at: group.created_at.to_string(),
+        }
+    }
+}
+
+impl From<access::SshKey> for SshKey {
+    fn from(key: access::SshKey) -> Self {
+        Self {
+            id: key.id.0,
+            number: key.number,
+            account: key.account.0,
+            name: key.name,
+            public_key: key.public_key,
+            fingerprint: key.fingerprint,
+            created_at: key.created_at.to_string(),
+        }
+    }
+}
+
+impl From<Password> for Secret {
+    fn from(password: Password) -> Self {
+        Self::new(password.0)
     }
 }
 
@@ -364,7 +409,11 @@ impl From<access::Credential> for Token {
             number: token.number,
             account: token.account.0,
             description: token.description,
+            door: token.door,
+            scope: token.scope,
             expires_at: time(token.expires_at),
+            idle_s: token.idle_s,
+            used_at: time(token.used_at),
             created_at: token.created_at.to_string(),
         }
     }

@@ -14,19 +14,24 @@ mod lists;
 mod machines;
 mod media;
 mod networks;
+mod outside;
 mod places;
+mod rights;
 mod snapshots;
 mod tasks;
 mod words;
 
-pub use access::{Account, Token, TokenCreate, TokenCreated};
+pub use access::{
+    Account, AccountCreate, AccountEdit, Group, GroupCreate, GroupEdit, LoggedIn, Login, Password, SshKey,
+    SshKeyCreate, Token, TokenCreate, TokenCreated, Whoami,
+};
 pub use disks::{
     Image, ImageSource, Storage, Template, TemplateCreate, Volume, VolumeAttach, VolumeCreate, VolumeGrow,
     VolumeLimits,
 };
 pub use lists::{
-    AddressesAsk, EventsAsk, MachinesAsk, NamedAsk, PageAsk, SnapshotsAsk, TasksAsk, TemplatesAsk, TokensAsk,
-    VolumesAsk,
+    AddressesAsk, AuditAsk, EventsAsk, MachinesAsk, NamedAsk, PageAsk, SnapshotsAsk, TasksAsk, TemplatesAsk,
+    TokensAsk, VolumesAsk,
 };
 pub use machines::{
     Endpoint, GuestFacts, Machine, MachineCreate, MachineEdit, MachineResize, MediumChange, Nic, NicAttach,
@@ -34,14 +39,16 @@ pub use machines::{
 };
 pub use media::{MediaAsk, Medium, MediumCreate};
 pub use networks::{Inbound, InboundRule, Network, NetworkCreate, Source, Subnet, Uplink};
+pub use outside::{Directory, DirectoryChecked, DirectorySynced, LoggedInOutside, Provider};
 pub use places::{Accelerator, Address, AddressReserve, Cluster, Host, HostFacts, Range};
+pub use rights::{Amounts, Deed, Grant, GrantSet, Grants, Quota, Quotas};
 pub use snapshots::{Snapshot, SnapshotCreate, SnapshotRevert, SnapshotVolume};
 pub use tasks::{
     Doctor, Event, Finding, Info, Maintenance, MaintenanceSet, RepairAsk, RepairDone, RepairOutcome, Repairs,
     Task,
 };
 pub use words::{
-    Firmware, ImageFormat, Level, Life, MediumState, NetworkKind, Observed, Power, Protocol, Role,
+    Action, Firmware, ImageFormat, Level, Life, MediumState, NetworkKind, Observed, Power, Protocol, Role,
     SnapshotState, SourceFormat, TaskState, TemplateState, VolumeState,
 };
 

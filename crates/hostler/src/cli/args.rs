@@ -2,8 +2,9 @@
 
 use super::machine::{MachineCommand, Ssh};
 use super::objects::{
-    AddressCommand, HostCommand, MaintenanceCommand, MediumCommand, NetworkCommand, SnapshotCommand,
-    StorageCommand, TaskCommand, TemplateCommand, TokenCommand, VolumeCommand,
+    AccountCommand, AddressCommand, AuditArgs, DirectoryCommand, GrantCommand, GroupCommand, HostCommand,
+    LoginCommand, MaintenanceCommand, MediumCommand, NetworkCommand, QuotaCommand, SnapshotCommand,
+    SshKeyCommand, StorageCommand, TaskCommand, TemplateCommand, TokenCommand, VolumeCommand,
 };
 use super::settings::ConfigCommand;
 use super::show::units;
@@ -197,12 +198,39 @@ pub(super) enum Command {
     /// Work in the background
     #[command(subcommand)]
     Task(TaskCommand),
+    /// Who may come in
+    #[command(subcommand)]
+    Account(AccountCommand),
+    /// Accounts that are granted the same
+    #[command(subcommand)]
+    Group(GroupCommand),
+    /// Public SSH keys that new machines let in
+    #[command(subcommand)]
+    SshKey(SshKeyCommand),
     /// Tokens for the HTTP API
     #[command(subcommand)]
     Token(TokenCommand),
+    /// Who may do what with single objects
+    #[command(subcommand)]
+    Grant(GrantCommand),
+    /// How much anybody may have
+    #[command(subcommand)]
+    Quota(QuotaCommand),
+    /// List who did what
+    #[command(
+        after_help = "Example:\n  hostler audit --action machine.delete --where \"created_at > '2026-01-01'\""
+    )]
+    Audit(AuditArgs),
     /// Let nobody change anything for a while
     #[command(subcommand)]
     Maintenance(MaintenanceCommand),
+    /// Log in to the server at --url; later commands with that --url need no token
+    Login(LoginCommand),
+    /// Log out of the server at --url
+    Logout,
+    /// Directories whose people may come in
+    #[command(subcommand)]
+    Directory(DirectoryCommand),
     /// Say who the server takes you for
     Whoami,
     /// Show what happens, as it happens

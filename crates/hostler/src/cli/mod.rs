@@ -9,6 +9,7 @@ mod client;
 mod doctor;
 mod machine;
 mod objects;
+mod password;
 mod settings;
 mod show;
 mod state;
@@ -92,8 +93,17 @@ async fn ask(command: Command, global: &Global) -> Result<Exit, Failure> {
         Command::Host(command) => objects::host(&session, command).await,
         Command::Storage(command) => objects::storage(&session, command).await,
         Command::Task(command) => objects::task(&session, command).await,
+        Command::Login(command) => objects::login(&session, global, command).await,
+        Command::Logout => objects::logout(&session, global).await,
+        Command::Account(command) => objects::account(&session, command).await,
+        Command::Group(command) => objects::group(&session, command).await,
+        Command::SshKey(command) => objects::ssh_key(&session, command).await,
         Command::Token(command) => objects::token(&session, command).await,
+        Command::Grant(command) => objects::grant(&session, command).await,
+        Command::Quota(command) => objects::quota(&session, command).await,
+        Command::Audit(args) => objects::audit(&session, args).await,
         Command::Maintenance(command) => objects::maintenance(&session, command).await,
+        Command::Directory(command) => objects::directory(&session, command).await,
         Command::Whoami => objects::whoami(&session).await,
         Command::Events => objects::events(&session).await,
         Command::Serve(_)

@@ -37,6 +37,7 @@ pub(super) fn config(
             drivers.check(&config)?;
             let database = config.database()?;
             serve::check_tls(&config.tls)?;
+            serve::check_outside(&config, &Variables::of_process())?;
             match global.output {
                 Format::Json => output::json(&Checked { data_dir, config }),
                 Format::Table => {
@@ -45,6 +46,12 @@ pub(super) fn config(
                     output::line(format_args!("data_dir  {}", data_dir.display()));
                     if let Some(database) = database {
                         output::line(format_args!("store     {database}"));
+                    }
+                    for oidc in &config.oidc {
+                        output::line(format_args!("oidc      {} at {}", oidc.name, oidc.issuer));
+                    }
+                    for ldap in &config.ldap {
+                        output::line(format_args!("ldap      {} at {}", ldap.name, ldap.url));
                     }
                 }
             }

@@ -100,4 +100,68 @@ events_h = 24
 # bridge = "br-lab"
 # Of a user network: whether guests reach more than hostler, which includes this host's loopback.
 # outbound = false
+
+[audit]
+# Days for which it is kept who did what.
+keep_days = 365
+# People of an LDAP directory; docs/identity-outside.md explains. As many of these as there are directories.
+# [[ldap]]
+# Its name here, which accounts are bound to: do not change it.
+# name = "company"
+# ldaps://, or ldap:// with start_tls. Without either, plaintext = true says that passwords may be read on the way.
+# url = "ldaps://ldap.example"
+# start_tls = false
+# plaintext = false
+# Certificates of authorities, PEM. Left out, those of the system.
+# ca_file = "/etc/hostler/ldap-ca.pem"
+# Who hostler is when it searches. The password is in a file that only hostler may read, or in a variable.
+# bind_dn = "cn=hostler,ou=services,dc=example,dc=org"
+# bind_password_file = "/etc/hostler/ldap-password"
+# bind_password_variable = "LDAP_PASSWORD"
+# Names that people bind with at once, instead of being searched.
+# direct = ["uid={login},ou=people,dc=example,dc=org"]
+# Where people are, which entries they are, and what they may call themselves; the first is their login name.
+# bases = ["ou=people,dc=example,dc=org"]
+# user_filter = "(objectClass=person)"
+# login_attributes = ["uid"]
+# email_attribute = "mail"
+# name_attribute = "cn"
+# What never changes: entryUUID, for Active Directory objectGUID.
+# key_attribute = "entryUUID"
+# Role of people to whom no group gives a better one. Left out, only members of the groups below come in.
+# role = "user"
+# Seconds between two rounds of synchronization, 0 for none; whether they make accounts for people not seen yet.
+# sync_s = 3600
+# import = false
+# Entries in a page, and patience with one answer in seconds.
+# page = 500
+# timeout_s = 10
+# What a group gives: a role (administrator, read_only, advanced_user, user), membership in a group of ours, or both.
+# [[ldap.groups]]
+# group = "cn=admins,ou=groups,dc=example,dc=org"
+# role = "administrator"
+# into = "operators"
+
+# An OpenID provider that people log in at with their browser. As many of these as there are providers.
+# [[oidc]]
+# Its name here, part of the address to register there: PUBLIC_URL/hostler/v1/login/oidc/NAME/callback
+# name = "sso"
+# title = "Single sign-on"
+# Its issuer address, exactly as it says itself, and what it calls hostler.
+# issuer = "https://sso.example"
+# client_id = "hostler"
+# The client's secret is in a file that only hostler may read, or in a variable; a public client has none.
+# client_secret_file = "/etc/hostler/oidc-secret"
+# client_secret_variable = "OIDC_SECRET"
+# Where browsers reach hostler.
+# public_url = "https://hostler.example"
+# Certificates of authorities, PEM. Left out, those of the system.
+# ca_file = "/etc/hostler/sso-ca.pem"
+# What is asked for beside openid, and the claims with the login name and the groups.
+# scopes = ["profile", "email", "groups"]
+# login_claim = "preferred_username"
+# groups_claim = "groups"
+# role and [[oidc.groups]] are as for [[ldap]]; a group is a value of the claim.
+# role = "user"
+# timeout_s = 10
 "#;

@@ -7,6 +7,7 @@
 
 mod error;
 mod example;
+mod identity;
 mod listen;
 mod model;
 mod networks;
@@ -14,9 +15,10 @@ mod source;
 
 pub use error::ConfigError;
 pub use example::EXAMPLE;
+pub use identity::{GroupRule, Ldap, Oidc};
 pub use listen::Listen;
 pub use model::{
-    Config, Isolation, Keep, Log, LogFormat, Qemu, Secret, Server, Store, Tasks, Tls, address_in,
+    Audit, Config, Isolation, Keep, Log, LogFormat, Qemu, Secret, Server, Store, Tasks, Tls, address_in,
 };
 pub use source::{Overrides, Variables, load};
 

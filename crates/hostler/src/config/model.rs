@@ -1,6 +1,6 @@
 //! The settings, their units and their defaults.
 
-use super::{ConfigError, Listen};
+use super::{ConfigError, Ldap, Listen, Oidc};
 use hostler_core::core::Settings;
 use hostler_doors::TrustedProxies;
 use hostler_doors::native::types::NetworkCreate;
@@ -42,6 +42,12 @@ pub struct Config {
     pub keep: Keep,
     /// Networks that shall be there, in the words of the native API.
     pub network: Vec<NetworkCreate>,
+    /// Who did what.
+    pub audit: Audit,
+    /// Directories whose people may come in.
+    pub ldap: Vec<Ldap>,
+    /// OpenID providers whose people may come in.
+    pub oidc: Vec<Oidc>,
     /// Read by `hostler-sim` only, which knows what may stand here.
     pub sim: toml::Table,
 }
@@ -278,6 +284,20 @@ pub struct Keep {
     pub events_h: u64,
 }
 
+/// The audit trail.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Audit {
+    /// How long its lines are kept, days.
+    pub keep_days: u64,
+}
+
+impl Default for Audit {
+    fn default() -> Self {
+        Self { keep_days: Settings::default().keep_deeds.as_secs() / 86_400 }
+    }
+}
+
 impl Default for Keep {
     fn default() -> Self {
         let settings = Settings::default();
@@ -340,9 +360,22 @@ impl Config {
             ("keep.machines_h", self.keep.machines_h),
             ("keep.tasks_h", self.keep.tasks_h),
             ("keep.events_h", self.keep.events_h),
+            ("audit.keep_days", self.audit.keep_days.saturating_mul(24)),
         ] {
             if !(1..=876_600).contains(&hours) {
-                return refuse(key, "must be between 1 and 876600");
+                return refuse(key, "must be between 1 and 876600, in hours");
+            }
+        }
+        for (index, ldap) in self.ldap.iter().enumerate() {
+            ldap.check().map_err(|why| ("ldap", why))?;
+            if self.ldap[..index].iter().any(|other| other.name == ldap.name) {
+                return Err(("ldap", format!("`{}` is there twice", ldap.name)));
+            }
+        }
+        for (index, oidc) in self.oidc.iter().enumerate() {
+            oidc.check().map_err(|why| ("oidc", why))?;
+            if self.oidc[..index].iter().any(|other| other.name == oidc.name) {
+                return Err(("oidc", format!("`{}` is there twice", oidc.name)));
             }
         }
         for prefix in &self.images.allow_addresses {
@@ -412,6 +445,7 @@ impl Config {
             keep_gone: hours(self.keep.machines_h),
             keep_tasks: hours(self.keep.tasks_h),
             keep_events: hours(self.keep.events_h),
+            keep_deeds: hours(self.audit.keep_days * 24),
             concurrency: self.tasks.concurrency,
         }
     }

@@ -202,7 +202,8 @@ fn a_declared_network_that_makes_no_sense_is_refused_where_it_stands() {
 #[test]
 fn the_network_of_the_example_can_be_declared() {
     let (_, network) = EXAMPLE.split_once("# [[network]]\n").unwrap();
-    let lines = network.lines().filter_map(|line| line.strip_prefix("# "));
+    let lines =
+        network.lines().take_while(|line| !line.is_empty()).filter_map(|line| line.strip_prefix("# "));
     let setting = |line: &&str| line.split_once(" = ").is_some_and(|(key, _)| !key.contains(' '));
     let declared: Vec<&str> = lines.filter(setting).collect();
     let text = format!("[[network]]\n{}\n", declared.join("\n"));

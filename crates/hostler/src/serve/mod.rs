@@ -16,11 +16,13 @@ mod host_file;
 mod listen;
 mod log;
 mod networks;
+mod outside;
 mod system;
 mod tls;
 
 pub(crate) use data_dir::{DataDir, write_private};
 pub use drivers::{DriverFactory, RealDrivers};
+pub(crate) use outside::check_outside;
 pub use system::{SystemClock, SystemIds};
 pub(crate) use tls::{check_tls, fingerprint};
 
@@ -89,6 +91,7 @@ async fn run(
     // is asked to come again; the unix socket answers as soon as the doors open.
     let at_server = config.database()?;
     let shared = at_server.is_some();
+    let outside = outside::outside(config, variables)?;
     let (tcp, address) = listen::tcp(&config.listen).await?;
     let unix = LocalListener::bind(data_dir.path())?;
     let tls = Tls::prepare(&config.tls, data_dir.path(), address, &first::host_name())?;
@@ -107,7 +110,7 @@ async fn run(
         arrival::arrive(store.as_ref(), shared, clock.as_ref(), ids.as_ref(), data_dir, variables, &door);
     let Arrived { installation, process, key } = arrived.await?;
     let local = drivers.make(config, installation, data_dir.path())?;
-    let core = core(config, store, clock, ids, local, key);
+    let core = core(config, store, clock, ids, local, key).with_outside(outside);
     let known = core.maintenance_refresh().await;
     known.map_err(|error| Failure::because("cannot read the installation", &error))?;
     networks::declare(&core, &config.networks()).await;

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 #![expect(unreachable_pub, reason = "a binary has no outside")]
 
+mod audit;
 mod bad_input;
 mod bridges;
 mod crash;
@@ -12,19 +13,25 @@ mod debian_template;
 mod declared;
 mod doctor;
 mod folder;
+mod identity;
 mod images;
 mod imports;
+mod ldap;
 mod lists;
 mod maintenance;
 mod media;
 mod native;
 mod networks;
+mod oidc;
+mod outside;
 mod program;
+mod quotas;
 mod real;
 mod reconcile;
 mod rights;
 mod secrets;
 mod server;
+mod slapd;
 mod tasks;
 mod tls;
 mod two;

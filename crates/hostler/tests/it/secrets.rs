@@ -80,3 +80,47 @@ async fn only_its_owner_reads_a_machines_user_data() {
     let refused = world.core.machine_user_data(&another, "m").await.unwrap_err();
     assert_eq!(refused.kind, ErrorKind::Denied);
 }
+
+#[tokio::test]
+async fn passwords_and_tokens_are_in_no_log_event_or_error() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let data = folder.path().join("data");
+    let server = Server::start(Program::Simulated, &data, &[("HOSTLER__LOG__LEVEL", "trace")]).await?;
+    let ann = json!({ "login": "ann", "email": "ann@example.org", "password": PLANTED });
+    server.post("/accounts", ann.clone()).await?;
+    let mut secrets = vec![PLANTED.to_owned()];
+    let made = server.post("/login", json!({ "login": "ann", "password": PLANTED })).await?;
+    secrets.extend(made["secret"].as_str().map(str::to_owned));
+    let made = server.post("/tokens", json!({})).await?;
+    secrets.extend(made["secret"].as_str().map(str::to_owned));
+    ensure!(secrets.len() == 3, "{made}");
+    let mut told = String::new();
+    for (method, path, body) in [
+        ("POST", "/accounts", ann),
+        (
+            "POST",
+            "/accounts",
+            json!({ "login": "x", "email": PLANTED, "password": 1, "role": PLANTED.len() }),
+        ),
+        ("POST", "/login", json!({ "login": "ann", "password": [PLANTED] })),
+        ("POST", "/login", json!({ "login": "nobody", "password": PLANTED })),
+        ("PATCH", "/accounts/ann", json!({ "password": PLANTED, "present_password": PLANTED })),
+    ] {
+        told += &server.request(method, path, Some(body)).await?.1.to_string();
+    }
+    for path in ["/accounts", "/tokens", "/sessions", "/tasks", "/doctor", "/whoami"] {
+        told += &server.get(path).await?.to_string();
+    }
+    ensure!(server.stop().await? == Some(0));
+    for file in std::fs::read_dir(&data)?.map(|entry| entry.map(|entry| entry.path())) {
+        let file = file?;
+        if file.is_file() {
+            told += &String::from_utf8_lossy(&std::fs::read(&file)?);
+        }
+    }
+    told += &std::fs::read_to_string(data.with_extension("log"))?;
+    for (place, secret) in secrets.iter().enumerate() {
+        ensure!(!told.contains(secret.as_str()), "secret {place} is told");
+    }
+    Ok(())
+}

@@ -16,7 +16,7 @@ use super::connect::{Server, patiently};
 use super::errors::{breaks, passes, spares_neighbours, store_error};
 use super::run::{self, unreadable};
 use super::teller::Teller;
-use crate::commit::{Plan, read};
+use crate::commit::{Plan, hold, read};
 use crate::jobs::{Job, again, refuse};
 use crate::sql::Bound;
 use crate::statements;
@@ -218,6 +218,10 @@ async fn commit(connection: &mut PgConnection, plan: &Plan) -> Result<Committed,
         for (part, about) in &step.parts {
             read(*part, *about, &[outcome], &mut committed, &mut []).map_err(Trouble::Refused)?;
         }
+    }
+    for (statement, guard) in &plan.guards {
+        let found = run::one(connection, &statement.sql, &statement.values).await?.answer.unwrap_or(0);
+        hold(guard, found).map_err(Trouble::Refused)?;
     }
     Ok(committed)
 }

@@ -10,7 +10,7 @@
 use super::cache::Cache;
 use super::errors::{spares_neighbours, store_error};
 use super::run::{self, arguments, unreadable};
-use crate::commit::{ALONE, AMONG, Plan, Step, read};
+use crate::commit::{ALONE, AMONG, Plan, Step, hold, read};
 use crate::jobs::{Job, Reply, again, refuse};
 use crate::sql::Bound;
 use crate::statements;
@@ -264,6 +264,11 @@ impl Writer {
                 read(part, about, results, &mut committed, &mut seqs).map_err(Trouble::Refused)?;
             }
             ran?;
+        }
+        for (statement, guard) in plan.guards {
+            let rows = run::rows(&mut self.connection, statement).await?;
+            let found = rows.first().map_or(Ok(0), |row| row.try_get(0))?;
+            hold(&guard, found).map_err(Trouble::Refused)?;
         }
         let event = |(seq, event)| Event { seq, event };
         Ok((committed, seqs.into_iter().zip(plan.events).map(event).collect()))

@@ -1,9 +1,9 @@
 //! Many at once.
 
 use crate::Fresh;
-use crate::records::{at, claim, cluster, commit, event, id, insert, task, update};
-use hostler_core::ports::{Alteration, Commit, StoreError};
-use hostler_core::query::Filter;
+use crate::records::{at, claim, cluster, commit, event, id, insert, machine, task, update, with};
+use hostler_core::ports::{Alteration, Commit, Guard, StoreError};
+use hostler_core::query::{Compare, Filter};
 use hostler_core::record::Kind;
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -70,6 +70,48 @@ pub(crate) async fn a_refused_commit_does_not_sink_its_neighbours(store: Fresh) 
     let events = store.events_after(0, 1000).await.unwrap();
     assert_eq!(events.len(), 150);
     assert!(events.iter().all(|event| event.event.subject.as_u128() % 4 != 0));
+}
+
+pub(crate) async fn bounds_hold_whoever_shares_a_commit(store: Fresh) {
+    insert(&*store, cluster(1000, "before")).await.unwrap();
+    let bound = |filter: Filter, at_most| {
+        let what = "clusters".to_owned();
+        Guard { kind: Kind::Cluster, column: None, filter, at_most, asked: 1, what }
+    };
+    // All at once, so that they share commits; odd ones are bounded, even ones are not.
+    let asked: Vec<_> = (0..100_u128)
+        .map(|key| {
+            let store = Arc::clone(&store);
+            let name = if key % 2 == 0 { "free" } else { "bounded" };
+            let guards = vec![bound(Filter::Is("name", Compare::Contains, "bounded".into()), 7)];
+            let guards = if key % 2 == 0 { Vec::new() } else { guards };
+            let alterations = vec![Alteration::Insert(cluster(key, &format!("{name}{key}")))];
+            tokio::spawn(
+                async move { store.commit(Commit { alterations, guards, ..Commit::default() }).await },
+            )
+        })
+        .collect();
+    let mut made = 0;
+    for (key, answer) in asked.into_iter().enumerate() {
+        match (key % 2, answer.await.unwrap()) {
+            (0, answer) => drop(answer.unwrap()),
+            (_, Ok(_)) => made += 1,
+            (_, Err(StoreError::Exceeded { guard, found })) => assert_eq!((guard.at_most, found), (7, 8)),
+            (_, other) => panic!("{key}: {other:?}"),
+        }
+    }
+    assert_eq!((made, store.count(Kind::Cluster, Filter::All).await.unwrap()), (7, 58));
+
+    // A sum counts what the commit itself changes; several bounds must hold together.
+    let sum = |at_most| Guard { kind: Kind::Machine, column: Some("vcpus"), ..bound(Filter::All, at_most) };
+    let grown = |vcpus: i64, guards| {
+        let alterations = vec![Alteration::Update(at(with(machine(7, "seven"), "vcpus", vcpus), 1, 1))];
+        store.commit(Commit { alterations, guards, ..Commit::default() })
+    };
+    insert(&*store, machine(7, "seven")).await.unwrap();
+    let refused = grown(4, vec![sum(9), sum(3)]).await;
+    assert!(matches!(refused, Err(StoreError::Exceeded { found: 4, .. })), "{refused:?}");
+    grown(4, vec![sum(4)]).await.unwrap();
 }
 
 pub(crate) async fn an_abandoned_commit_is_whole(store: Fresh) {

@@ -91,6 +91,7 @@ conformance! {
     crowd {
         sixty_four_writers_lose_no_increment,
         a_refused_commit_does_not_sink_its_neighbours,
+        bounds_hold_whoever_shares_a_commit,
         an_abandoned_commit_is_whole,
         two_claimants_never_get_the_same_task,
     }

@@ -18,7 +18,7 @@ use std::time::Duration;
 use tokio::net::UnixStream;
 
 const PROTOCOL: &str = "hostler-stream";
-/// Between two looks at whether the caller still counts.
+/// Between two looks at whether the caller still counts, when nothing happens that may end it.
 const CHECK_PAUSE: Duration = Duration::from_secs(15);
 /// Of the log, when nothing is said.
 const DEFAULT_BYTES: u64 = 65_536;
@@ -140,8 +140,8 @@ async fn carry(
 
 /// Returns when the caller's credential has ended or the machine is no longer theirs.
 async fn no_longer_allowed(state: &DoorState, session: &Session, machine: &str) {
+    let mut watch = state.core().watch(&session.caller);
     loop {
-        tokio::time::sleep(CHECK_PAUSE).await;
         if !session.still_counts(state.core()).await {
             return;
         }
@@ -149,6 +149,10 @@ async fn no_longer_allowed(state: &DoorState, session: &Session, machine: &str) 
             && matches!(error.kind, ErrorKind::NotFound | ErrorKind::Denied)
         {
             return;
+        }
+        tokio::select! {
+            () = watch.changed() => {}
+            () = tokio::time::sleep(CHECK_PAUSE) => {}
         }
     }
 }

@@ -144,7 +144,7 @@ pub struct TasksAsk {
     pub owner: Option<Uuid>,
 }
 
-/// Which tokens. Orders: id, number, created_at.
+/// Which tokens, sessions or SSH keys.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct TokensAsk {
@@ -166,4 +166,25 @@ pub struct EventsAsk {
     /// After this position, as the header `Last-Event-ID`, which wins; from now on when both are left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub after: Option<u64>,
+}
+
+/// Which lines of the audit trail. Orders: id, number, created_at.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct AuditAsk {
+    /// By this account.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub account: Option<Uuid>,
+    /// About this object.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub object: Option<Uuid>,
+    /// Of this action, `machine.start` for instance.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub action: Option<String>,
+    /// Through this door.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub door: Option<String>,
+    /// `done`, `denied` or `failed`; several with commas between.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<String>,
 }

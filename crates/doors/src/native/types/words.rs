@@ -196,6 +196,20 @@ words! {
         Icmp "icmp",
     }
 
+    /// What can be done with an object.
+    Action of hostler_core::access::Action {
+        /// All of them.
+        All "all",
+        /// Machine: power, consoles, programs in the guest. Template: make machines from it.
+        Use "use",
+        /// Machine: volumes, media, cards. Volume: be attached.
+        Attach "attach",
+        /// Change its properties.
+        Alter "alter",
+        /// Delete it.
+        Delete "delete",
+    }
+
     /// What an account may do in general.
     Role of hostler_core::access::Role {
         /// Everything.

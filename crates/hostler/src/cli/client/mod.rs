@@ -1,10 +1,12 @@
 //! Requests to the native HTTP API, over the unix socket or to a URL.
 
 mod problem;
+mod saved;
 mod sse;
 mod trust;
 mod wait;
 
+pub(super) use saved::keep as keep_session;
 pub(super) use sse::{Feed, Message};
 pub(super) use wait::finish;
 
@@ -38,7 +40,13 @@ impl Client {
     /// To the server that the options and the environment name.
     pub(crate) fn new(global: &Global) -> Result<Self, Failure> {
         match &global.url {
-            Some(url) => Self::remote(url, token(global)?, &Trust::of(global)?),
+            Some(url) => {
+                let token = match token(global)? {
+                    Some(token) => Some(token),
+                    None => saved::secret(url)?,
+                };
+                Self::remote(url, token, &Trust::of(global)?)
+            }
             None => {
                 let (_, data_dir) = config::load(&global.overrides(None), &Variables::of_process())?;
                 Self::local(&data_dir)

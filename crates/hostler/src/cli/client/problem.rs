@@ -15,7 +15,8 @@ pub(super) async fn failure(response: Response) -> Failure {
     };
     let failure = failure.exit(exit(status.as_u16()));
     if status.as_u16() == 401 && failure.hint.is_none() {
-        return failure.hint("give a token with HOSTLER_TOKEN or --token-file");
+        return failure
+            .hint("log in with `hostler login`, or give a token with HOSTLER_TOKEN or --token-file");
     }
     failure
 }

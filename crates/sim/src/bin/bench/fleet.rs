@@ -112,6 +112,7 @@ impl Pattern {
             template: self.template.id,
             vcpus: 1,
             memory_mib: 512,
+            growing: None,
             nics: vec![Nic {
                 network: self.network,
                 mac: format!("52:54:00:{a:02x}:{b:02x}:{c:02x}"),
@@ -143,6 +144,7 @@ impl Pattern {
             owner: machine.owner,
             storage: self.template.storage,
             size_mib: 1024,
+            growing_mib: None,
             format: ImageFormat::Qcow2,
             template: Some(machine.template),
             machine: Some(machine.id),

@@ -1,8 +1,8 @@
-//! The caller's account and tokens.
+//! Tokens: what programs come in with.
 
 use super::fields;
-use super::types::{Account, Page, PageAsk, Token, TokenCreate, TokenCreated, TokensAsk};
-use super::wire::{Answer, By, ListQuery, ListSpec, Parameters, Pick, Posted, created};
+use super::types::{Page, PageAsk, Token, TokenCreate, TokenCreated, TokensAsk};
+use super::wire::{Answer, By, ListQuery, ListSpec, Parameters, Pick, Posted, Refusal, created};
 use crate::state::DoorState;
 use axum::Json;
 use axum::extract::{Path, State};
@@ -15,22 +15,14 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 pub(super) fn routes() -> OpenApiRouter<DoorState> {
-    OpenApiRouter::new()
-        .routes(routes!(account_show))
-        .routes(routes!(token_list, token_create))
-        .routes(routes!(token_revoke))
+    OpenApiRouter::new().routes(routes!(token_list, token_create)).routes(routes!(token_revoke))
 }
 
-/// Show the caller's own account
-#[utoipa::path(get, path = "/account", tag = "access", responses((status = 200, body = Account)))]
-async fn account_show(State(state): State<DoorState>, By(caller): By) -> Answer<Json<Account>> {
-    Ok(Json(state.core().account_own(&caller).await?.into()))
-}
-
-const TOKENS: ListSpec = ListSpec { fields: fields::TOKENS, picks: &[("account", Pick::Key)] };
+/// What lists of credentials may be asked.
+pub(super) const TOKENS: ListSpec = ListSpec { fields: fields::TOKENS, picks: &[("account", Pick::Key)] };
 
 /// A list of credentials of this kind.
-fn only(kind: CredentialKind, ask: ListAsk) -> ListAsk {
+pub(super) fn only(kind: CredentialKind, ask: ListAsk) -> ListAsk {
     ListAsk { filter: ask.filter.and(Filter::eq("kind", kind.word())), ..ask }
 }
 
@@ -50,16 +42,24 @@ async fn token_list(
 
 /// Make a token for the caller
 ///
-/// Its secret is in this answer and nowhere else.
+/// Its secret is in this answer and nowhere else. A token with a scope can neither make others nor change its account.
 #[utoipa::path(post, path = "/tokens", tag = "access", request_body = TokenCreate, responses((status = 201, body = TokenCreated)))]
 async fn token_create(
     State(state): State<DoorState>,
     By(caller): By,
     Posted { value, .. }: Posted<TokenCreate>,
 ) -> Answer {
-    let lifetime = value.lifetime_s.map(Duration::from_secs);
-    let expires_at = lifetime.map(|time| state.core().clock().now().plus(time));
-    let ask = CredentialAsk { description: value.description, expires_at, ..CredentialAsk::default() };
+    let now = state.core().clock().now();
+    if value.lifetime_s == Some(0) {
+        return Err(Refusal::malformed("lifetime_s", "a token counts for at least one second"));
+    }
+    let ask = CredentialAsk {
+        description: value.description,
+        expires_at: value.lifetime_s.map(|seconds| now.plus(Duration::from_secs(seconds))),
+        idle_s: value.idle_s,
+        scope: value.scope,
+        ..CredentialAsk::default()
+    };
     let (token, secret) = state.core().credential_make(&caller, ask).await?;
     let token = Token::from(token);
     Ok(created("tokens", token.id, TokenCreated { token, secret: secret.expose().to_owned() }))
@@ -68,7 +68,7 @@ async fn token_create(
 /// End a token at once
 #[utoipa::path(
     delete, path = "/tokens/{token}", tag = "access",
-    params(("token" = String, Path, description = "Id")),
+    params(("token" = String, Path, description = "Id or number")),
     responses((status = 204))
 )]
 async fn token_revoke(

@@ -1,0 +1,4 @@
+//! Those who vouch for people: LDAP directories ([`ldap`]) and OpenID providers ([`oidc`]).
+
+pub mod ldap;
+pub mod oidc;
