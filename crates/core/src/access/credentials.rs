@@ -274,7 +274,7 @@ mod tests {
 
     #[test]
     fn every_form_is_as_its_clients_expect() {
-        let chance: [u8; 32] = std::array::from_fn(|place| u8::try_from(place * 7 + 200 & 0xff).unwrap());
+        let chance: [u8; 32] = std::array::from_fn(|place| u8::try_from((place * 7 + 200) & 0xff).unwrap());
         let native = written(SecretForm::Native, &chance);
         assert!(native.len() == 68 && native.starts_with("hst_"));
         let numbered = written(SecretForm::Numbered, &chance);

@@ -7,8 +7,10 @@ mod addresses;
 mod cards;
 mod check;
 mod commands;
+mod declared;
 mod model;
 mod wiring;
 
 pub use commands::NetworkAsk;
+pub use declared::Declared;
 pub use model::{Address, Network, NetworkKind, Range};

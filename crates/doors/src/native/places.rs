@@ -50,20 +50,28 @@ async fn network_create(
     By(caller): By,
     Posted { value, .. }: Posted<NetworkCreate>,
 ) -> Answer {
-    let ranges = value.ranges.iter().map(|range| Range::new(range.first, range.last));
-    let ask = NetworkAsk {
-        ranges: ranges.collect::<Result<_, _>>()?,
-        name: value.name,
-        kind: value.kind.into(),
-        outbound: value.outbound,
-        uplink: value.uplink.into(),
-        bridge: value.bridge,
-        subnets: value.subnets.into_iter().map(Into::into).collect(),
-        domain: value.domain,
-        resolvers: value.resolvers,
-    };
+    let ask = NetworkAsk::try_from(value)?;
     let network: Network = state.core().network_create(&caller, &ask).await?.into();
     Ok(created("networks", network.id, network))
+}
+
+impl TryFrom<NetworkCreate> for NetworkAsk {
+    type Error = hostler_core::Error;
+
+    fn try_from(value: NetworkCreate) -> Result<Self, Self::Error> {
+        let ranges = value.ranges.iter().map(|range| Range::new(range.first, range.last));
+        Ok(Self {
+            ranges: ranges.collect::<Result<_, _>>()?,
+            name: value.name,
+            kind: value.kind.into(),
+            outbound: value.outbound,
+            uplink: value.uplink.into(),
+            bridge: value.bridge,
+            subnets: value.subnets.into_iter().map(Into::into).collect(),
+            domain: value.domain,
+            resolvers: value.resolvers,
+        })
+    }
 }
 
 /// Show a network

@@ -1,5 +1,6 @@
 //! What is wrong with a configuration, and where.
 
+use std::ops::Range;
 use std::path::Path;
 
 /// A configuration that cannot be used. Its text may have several lines: the place, and the line it is in.
@@ -21,6 +22,11 @@ impl ConfigError {
         let Some(span) = error.span() else {
             return Self::new(format!("{}: {message}", path.display()));
         };
+        Self::at_place(path, source, span, message)
+    }
+
+    /// The same, about these bytes of the file.
+    pub(super) fn at_place(path: &Path, source: &str, span: Range<usize>, message: &str) -> Self {
         let start = floor(source, span.start);
         let line_start = source[..start].rfind('\n').map_or(0, |at| at + 1);
         let line = source[line_start..].lines().next().unwrap_or_default();

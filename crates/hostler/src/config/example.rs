@@ -83,6 +83,24 @@ machines_h = 168
 tasks_h = 720
 events_h = 24
 
+# Networks that are made at the start when they are not there, in the words of the native API; as many as you like.
+# A change here is followed at the next start where a network can change (outbound, ranges, domain, resolvers); of
+# anything else `hostler doctor` says what to do. A network that is no longer declared stays.
+# [[network]]
+# name = "lab"
+# "user", where each guest is alone, or "bridge".
+# kind = "bridge"
+# Where the bridge leads: to "none", "nat" or "routed", or { to = "interface", name = "eth1" }.
+# uplink = { to = "nat" }
+# subnets = [{ gateway = "10.9.0.1", prefix = 24 }]
+# ranges = [{ first = "10.9.0.10", last = "10.9.0.99" }]
+# domain = "lab.example"
+# resolvers = ["9.9.9.9"]
+# Name of the bridge on hosts; made up when left out.
+# bridge = "br-lab"
+# Of a user network: whether guests reach more than hostler, which includes this host's loopback.
+# outbound = false
+
 [audit]
 # Days for which it is kept who did what.
 keep_days = 365

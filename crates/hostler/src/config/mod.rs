@@ -10,6 +10,7 @@ mod example;
 mod identity;
 mod listen;
 mod model;
+mod networks;
 mod source;
 
 pub use error::ConfigError;

@@ -3,6 +3,7 @@
 use super::{ConfigError, Ldap, Listen, Oidc};
 use hostler_core::core::Settings;
 use hostler_doors::TrustedProxies;
+use hostler_doors::native::types::NetworkCreate;
 use hostler_drivers::fetch::FetchRules;
 use hostler_drivers::qemu::UidRange;
 use hostler_store::{Address, OpenError};
@@ -39,6 +40,8 @@ pub struct Config {
     pub tasks: Tasks,
     /// How long what has ended is kept.
     pub keep: Keep,
+    /// Networks that shall be there, in the words of the native API.
+    pub network: Vec<NetworkCreate>,
     /// Who did what.
     pub audit: Audit,
     /// Directories whose people may come in.

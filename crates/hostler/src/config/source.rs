@@ -101,6 +101,7 @@ fn read(overrides: &Overrides, variables: &Variables) -> Result<toml::Table, Con
 pub(super) fn parse(path: &Path, text: &str) -> Result<toml::Table, ConfigError> {
     let config: Config = toml::from_str(text).map_err(|error| ConfigError::at(path, text, &error))?;
     config.check().map_err(|(key, why)| ConfigError::new(format!("{}: {key} {why}", path.display())))?;
+    config.check_networks().map_err(|bad| bad.in_file(path, text))?;
     toml::from_str(text).map_err(|error| ConfigError::at(path, text, &error))
 }
 
@@ -151,6 +152,7 @@ fn set(table: &mut toml::Table, path: &[String], value: toml::Value) -> bool {
 fn typed(table: &toml::Table) -> Result<Config, String> {
     let config = Config::deserialize(table.clone()).map_err(|error| error.message().to_owned())?;
     config.check().map_err(|(key, why)| format!("{key} {why}"))?;
+    config.check_networks().map_err(|bad| bad.text)?;
     Ok(config)
 }
 

@@ -180,3 +180,35 @@ fn a_certificate_has_a_key_wherever_each_is_named() {
     assert!(refusal("[tls]\nnames = [\"a b\"]\n").contains("no host name"));
     assert!(refusal("trusted_proxies = [\"0.0.0.0/0\"]\n").contains("would let everybody"));
 }
+
+#[test]
+fn a_declared_network_that_makes_no_sense_is_refused_where_it_stands() {
+    let text = refusal("[[network]]\nname = \"lab\"\nkinds = \"user\"\n");
+    assert!(text.starts_with("hostler.toml:3:1: unknown field `kinds`"), "{text}");
+    let text = refusal("[[network]]\nname = \"a b\"\n");
+    assert!(text.starts_with("hostler.toml:2:8: network `a b`: a network's name has"), "{text}");
+    let bridge = "[[network]]\nname = \"lab\"\nkind = \"bridge\"\n";
+    let text = refusal(&format!("{bridge}uplink = {{ to = \"nat\" }}\n"));
+    assert!(text.starts_with("hostler.toml:1:1: network `lab`: a network that leads out"), "{text}");
+    let text = refusal(&format!("{bridge}subnets = [{{ gateway = \"10.0.0.1\", prefix = 33 }}]\n"));
+    assert!(text.starts_with("hostler.toml:4:11: network `lab`: a prefix length"), "{text}");
+    let range = "ranges = [{ first = \"10.0.0.9\", last = \"10.0.0.1\" }]\n";
+    let text = refusal(&format!("[[network]]\nname = \"lab\"\n{range}"));
+    assert!(text.starts_with("hostler.toml:3:10: network `lab`: the range"), "{text}");
+    let text = refusal("[[network]]\nname = \"lab\"\n\n[[network]]\nname = \"lab\"\n");
+    assert!(text.starts_with("hostler.toml:5:8: network `lab`: it is declared twice"), "{text}");
+}
+
+#[test]
+fn the_network_of_the_example_can_be_declared() {
+    let (_, network) = EXAMPLE.split_once("# [[network]]\n").unwrap();
+    let lines =
+        network.lines().take_while(|line| !line.is_empty()).filter_map(|line| line.strip_prefix("# "));
+    let setting = |line: &&str| line.split_once(" = ").is_some_and(|(key, _)| !key.contains(' '));
+    let declared: Vec<&str> = lines.filter(setting).collect();
+    let text = format!("[[network]]\n{}\n", declared.join("\n"));
+    let (_file, overrides) = file(&text);
+    let networks = load(&overrides, &Variables::default()).unwrap().0.networks();
+    assert_eq!((networks.len(), networks[0].name.as_str()), (1, "lab"));
+    assert_eq!(networks[0].bridge.as_deref(), Some("br-lab"));
+}

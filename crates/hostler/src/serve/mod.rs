@@ -15,6 +15,7 @@ mod first;
 mod host_file;
 mod listen;
 mod log;
+mod networks;
 mod outside;
 mod system;
 mod tls;
@@ -112,6 +113,7 @@ async fn run(
     let core = core(config, store, clock, ids, local, key).with_outside(outside);
     let known = core.maintenance_refresh().await;
     known.map_err(|error| Failure::because("cannot read the installation", &error))?;
+    networks::declare(&core, &config.networks()).await;
     let mut running = JoinSet::new();
     let proxies = config.proxies().map_err(Failure::new)?;
     let router = router(DoorState::behind(core.clone(), stop.clone(), proxies));

@@ -10,6 +10,7 @@ mod databases;
 mod debian;
 mod debian_image;
 mod debian_template;
+mod declared;
 mod doctor;
 mod folder;
 mod identity;

@@ -119,7 +119,7 @@ impl Core {
             return Err(Error::unauthenticated("somebody else than the provider answers"));
         }
         if let Some(error) = &answer.error {
-            let error: String = error.chars().filter(|c| c.is_ascii_graphic()).take(64).collect();
+            let error: String = error.chars().filter(char::is_ascii_graphic).take(64).collect();
             return Err(Error::unauthenticated(format!("the provider lets nobody in: {error}")));
         }
         let code = answer.code.as_deref().filter(|code| !code.is_empty() && code.len() <= LONGEST);
