@@ -96,9 +96,9 @@ async fn what_a_task_grows_counts_at_once_and_no_longer_when_it_is_undone() {
     let grown = core.machine_get(&user, "a").await.unwrap().vcpus > vcpus;
     let other = core.machine_resize(&user, "b", Some(vcpus + 1), None).await;
     if grown {
-        drop(refused(other))
+        drop(refused(other));
     } else {
-        drop(other.unwrap())
+        drop(other.unwrap());
     }
 
     let ask = VolumeAsk { name: "v".into(), size_mib: 8, storage: None };

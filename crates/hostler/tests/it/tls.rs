@@ -1,7 +1,5 @@
 //! TLS through the real program: real handshakes, files that change, peers that do not speak it, proxies in front.
 
-#![expect(clippy::print_stderr, reason = "a skip must be seen")]
-
 use crate::server::{DEADLINE, Program, Server, until};
 use anyhow::{Context, Result, ensure};
 use rcgen::{CertificateParams, KeyPair};

@@ -7,7 +7,7 @@ use super::{DEVICES, LOOK_PAUSE};
 use crate::durable::{blocking, io_failed};
 use crate::layout::Layout;
 use hostler_core::ids::{MachineId, MediumId};
-use hostler_core::ports::DriverError;
+use hostler_core::ports::{DriverError, DriverErrorKind};
 use serde::Deserialize;
 use serde_json::json;
 use std::sync::Arc;
@@ -57,7 +57,7 @@ impl Driver {
                 .await?;
                 let image = medium_blockdev(medium, &Layout::seen_by_machine())?;
                 running.told("blockdev-add", image).await?;
-                running.told("blockdev-insert-medium", json!({ "id": CD, "node-name": node })).await?;
+                running.insert(node, force).await?;
             }
             running.told("blockdev-close-tray", json!({ "id": CD })).await?;
         }
@@ -81,6 +81,21 @@ impl Running {
                 "the machine was started without a CD drive; it has one after its next start",
             )
         })
+    }
+
+    /// Puts this medium into the open drive. Firmware that looks for something to boot from closes it again at times:
+    /// then it is opened once more.
+    async fn insert(&self, node: &str, force: bool) -> Result<(), DriverError> {
+        let insert = || self.told("blockdev-insert-medium", json!({ "id": CD, "node-name": node }));
+        for _ in 1..LOOKS {
+            match insert().await {
+                Err(error) if error.kind == DriverErrorKind::Refused => {
+                    self.empty_drive(false, force).await?
+                }
+                other => return other,
+            }
+        }
+        insert().await
     }
 
     async fn empty_drive(&self, full: bool, force: bool) -> Result<(), DriverError> {
