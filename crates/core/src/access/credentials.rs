@@ -93,8 +93,9 @@ impl CredentialAsk {
             let text = "a credential counts for at least a moment and at most ten years";
             return Err(Error::invalid("expires_at", text));
         }
-        if self.idle_s == Some(0) {
-            return Err(Error::invalid("idle_s", "a credential may be unused for at least one second"));
+        if self.idle_s.is_some_and(|idle| idle == 0 || u64::from(idle) > LONGEST.as_secs()) {
+            let text = "a credential may be unused for at least one second and at most ten years";
+            return Err(Error::invalid("idle_s", text));
         }
         for (place, word) in self.scope.iter().flatten().enumerate() {
             let actions = super::Action::ALL.iter().map(|action| action.word());

@@ -212,6 +212,7 @@ pub struct TokenCreate {
     pub lifetime_s: Option<u64>,
     /// It ends when it is not used for this many seconds.
     #[serde(default)]
+    #[schema(minimum = 1, maximum = 316224000)]
     pub idle_s: Option<u32>,
     /// The actions it is limited to: all, use, attach, alter, delete. All that the caller may do when left out.
     #[serde(default)]

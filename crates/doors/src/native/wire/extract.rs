@@ -147,6 +147,10 @@ fn is_json(headers: &HeaderMap) -> Answer<()> {
 }
 
 fn parsed<T: DeserializeOwned>(bytes: &[u8]) -> Answer<T> {
+    // Every body is an object; the reader would also take its values in a row.
+    if bytes.trim_ascii_start().starts_with(b"[") {
+        return Err(Refusal::malformed("", "the body cannot be read: it must be an object, and is an array"));
+    }
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     let value: T = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
         let field = pointer(error.path());

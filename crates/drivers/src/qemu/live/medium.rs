@@ -90,7 +90,7 @@ impl Running {
         for _ in 1..LOOKS {
             match insert().await {
                 Err(error) if error.kind == DriverErrorKind::Refused => {
-                    self.empty_drive(false, force).await?
+                    self.empty_drive(false, force).await?;
                 }
                 other => return other,
             }
