@@ -49,7 +49,7 @@ install_for_machines() {
 
 # What tests make images with and find processes by, beside what machines need.
 install_for_tests() {
-    install "disks of UEFI machines, packed images, processes" fdisk mtools bzip2 xz-utils zstd procps
+    install "disks of UEFI machines, packed images, processes, requests" fdisk mtools bzip2 xz-utils zstd procps curl
     # Debian starts a directory of its own after the installation; ours are started by the tests.
     install "a directory of people" slapd ldap-utils
 }
