@@ -3,7 +3,8 @@
 //! Quirk: the callback takes parameters that it does not know, unlike every other route. Providers add their own, and
 //! OpenID Connect says that they may.
 
-use super::types::{Directory, DirectoryChecked, DirectorySynced, LoggedInOutside, Page, Provider};
+use super::sessions;
+use super::types::{Directory, DirectoryChecked, DirectorySynced, LoggedIn, Page, Provider};
 use super::wire::{Answer, By, Parameters, Refusal};
 use crate::client::Client;
 use crate::state::DoorState;
@@ -12,16 +13,12 @@ use axum::extract::{Path, State};
 use axum::http::{Extensions, HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use hostler_core::Error;
+use hostler_core::access::Via;
 use hostler_core::access::outside::{Begun, ProviderAnswer};
-use hostler_core::access::{CredentialAsk, CredentialKind, Via};
 use std::time::Duration;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-/// A session ends after this time, used or not.
-const LONGEST: Duration = Duration::from_secs(12 * 3600);
-/// A session ends when it is not used for this many seconds.
-const IDLE_S: u32 = 3600;
 /// Ties the answer of a provider to the browser that was sent there.
 const COOKIE: &str = "hostler_login";
 
@@ -119,7 +116,7 @@ async fn provider_begin(State(state): State<DoorState>, Path(provider): Path<Str
         ("iss" = Option<String>, Query, description = "Who answers"),
         ("error" = Option<String>, Query, description = "Why nobody is let in")
     ),
-    responses((status = 200, body = LoggedInOutside))
+    responses((status = 200, body = LoggedIn))
 )]
 async fn provider_finish(
     State(state): State<DoorState>,
@@ -154,23 +151,14 @@ async fn finished(
     parameters: &Parameters,
     headers: &HeaderMap,
     via: Via,
-) -> Answer<LoggedInOutside> {
+) -> Answer<LoggedIn> {
     let one = |name: &str| parameters.0.get(name).cloned();
     let answer =
         ProviderAnswer { code: one("code"), state: one("state"), issuer: one("iss"), error: one("error") };
     let carried = carried(headers).unwrap_or_default();
     let core = state.core();
     let caller = core.provider_finish(provider, &answer, carried, via).await?;
-    let ask = CredentialAsk {
-        kind: CredentialKind::Session,
-        description: format!("login at {provider}"),
-        expires_at: Some(core.clock().now().plus(LONGEST)),
-        idle_s: Some(IDLE_S),
-        ..CredentialAsk::default()
-    };
-    let (session, secret) = core.credential_make(&caller, ask).await?;
-    let account = core.account_own(&caller).await?.into();
-    Ok(LoggedInOutside { account, session: session.into(), secret: secret.expose().to_owned() })
+    sessions::begin(state, &caller, format!("login at {provider}")).await
 }
 
 /// What the browser brings back of our cookie.

@@ -8,7 +8,7 @@ use crate::state::DoorState;
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::{Extensions, StatusCode};
-use hostler_core::access::{CredentialAsk, CredentialKind};
+use hostler_core::access::{Caller, CredentialAsk, CredentialKind};
 use std::time::Duration;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -50,15 +50,22 @@ async fn log_in(
         Refused::By(error) => Refusal::from(error),
         Refused::TooMany { retry_after_s } => Refusal::too_many(retry_after_s),
     })?;
+    Ok(Json(begin(&state, &caller, String::new()).await?))
+}
+
+/// Begins a session of somebody who has just come in, however they did.
+pub(super) async fn begin(state: &DoorState, caller: &Caller, description: String) -> Answer<LoggedIn> {
+    let core = state.core();
     let ask = CredentialAsk {
         kind: CredentialKind::Session,
-        expires_at: Some(state.core().clock().now().plus(LONGEST)),
+        description,
+        expires_at: Some(core.clock().now().plus(LONGEST)),
         idle_s: Some(IDLE_S),
         ..CredentialAsk::default()
     };
-    let (session, secret) = state.core().credential_make(&caller, ask).await?;
-    let account = state.core().account_own(&caller).await?.into();
-    Ok(Json(LoggedIn { account, session: session.into(), secret: secret.expose().to_owned() }))
+    let (session, secret) = core.credential_make(caller, ask).await?;
+    let account = core.account_own(caller).await?.into();
+    Ok(LoggedIn { account, session: session.into(), secret: secret.expose().to_owned() })
 }
 
 /// Log out

@@ -39,7 +39,7 @@ pub use machines::{
 };
 pub use media::{MediaAsk, Medium, MediumCreate};
 pub use networks::{Inbound, InboundRule, Network, NetworkCreate, Source, Subnet, Uplink};
-pub use outside::{Directory, DirectoryChecked, DirectorySynced, LoggedInOutside, Provider};
+pub use outside::{Directory, DirectoryChecked, DirectorySynced, Provider};
 pub use places::{Accelerator, Address, AddressReserve, Cluster, Host, HostFacts, Range};
 pub use rights::{Amounts, Deed, Grant, GrantSet, Grants, Quota, Quotas};
 pub use snapshots::{Snapshot, SnapshotCreate, SnapshotRevert, SnapshotVolume};

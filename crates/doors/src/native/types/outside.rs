@@ -1,6 +1,5 @@
 //! Directories and providers on the wire.
 
-use super::{Account, Token};
 use hostler_core::access::outside::{DirectoryState, ProviderListed, Synced};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -54,23 +53,6 @@ pub struct Provider {
     pub title: String,
     /// Where to send the browser.
     pub path: String,
-}
-
-/// A session that was begun at a provider, with its secret, which is shown this once.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct LoggedInOutside {
-    /// Whose it is.
-    pub account: Account,
-    /// The session.
-    pub session: Token,
-    /// Its secret; sent as a token is.
-    pub secret: String,
-}
-
-impl std::fmt::Debug for LoggedInOutside {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "LoggedInOutside({})", self.account.login)
-    }
 }
 
 impl From<Synced> for DirectorySynced {
