@@ -10,8 +10,10 @@ use hostler_doors::native::types::{Machine, Page};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
+/// Everything has to be put in order.
+const UNINDEXED: &str = "/hostler/v1/machines?limit=50&order=-created_at";
 /// A scan: the filter is served by no index, and goes through another kind of record as well.
-const SCAN: &str = "/hostler/v1/machines?limit=50&where=description%20CP%20'%25benchmark%25'%20AND%20host.name%20CP%20'%25'&order_by=updated_at%20desc";
+const SCAN: &str = "/hostler/v1/machines?limit=50&where=name%20CP%20'%2599%25'%20AND%20host.name%20CP%20'%25'&order_by=updated_at%20desc";
 
 /// Measures the reads of both users.
 pub(crate) async fn measure(bed: &Bed, fleet: &Fleet) -> Result<Vec<Figure>> {
@@ -40,7 +42,7 @@ async fn read(load: &Load<'_>, login: &str, machines: &[Machine]) -> Result<Vec<
     let bed = load.bed;
     let one: Vec<String> =
         machines.iter().map(|machine| format!("/hostler/v1/machines/{}", machine.id)).collect();
-    let pages = ["order=name", "order=-created_at", "order_by=name%20desc", "observed=off", "life=present"]
+    let pages = ["order=name", "order=-name", "order=id", "observed=off", "life=present"]
         .map(|ask| format!("/hostler/v1/machines?limit=50&{ask}"));
     load.run(&one, 8, 1).await?;
     let fast = load.run(&one, 32, bed.choose(10, 4)).await?;
@@ -57,11 +59,13 @@ async fn read(load: &Load<'_>, login: &str, machines: &[Machine]) -> Result<Vec<
                 .budget("p99 <= 20 ms", found.p99 <= Duration::from_millis(20)),
         );
     }
-    let scanned = load.run(&[SCAN.to_owned()], 1, bed.choose(5, 3)).await?;
-    figures.push(
-        Figure::new(format!("page of 50 by no index, `{login}`"), scanned.to_string())
-            .budget("p50 <= 250 ms", scanned.p50 <= Duration::from_millis(250)),
-    );
+    for (what, page) in [("by a column without an index", UNINDEXED), ("through another kind", SCAN)] {
+        let scanned = load.run(&[page.to_owned()], 1, bed.choose(5, 3)).await?;
+        figures.push(
+            Figure::new(format!("page of 50 {what}, `{login}`"), scanned.to_string())
+                .budget("p50 <= 250 ms", scanned.p50 <= Duration::from_millis(250)),
+        );
+    }
     Ok(figures)
 }
 
