@@ -6,6 +6,9 @@ use crate::core::{Core, ListAsk, Page};
 use crate::error::{Error, Result};
 use crate::ids::MachineId;
 use crate::query::{Filter, Select};
+use crate::record::Value;
+use crate::volumes::Volume;
+use std::collections::HashMap;
 
 impl Core {
     /// One machine, by any of its three names. A host name finds the machine that has it now; removed machines are
@@ -55,5 +58,25 @@ impl Core {
         let mut page = self.page(ask).await?;
         page.items = page.items.into_iter().map(|machine| self.shown_machine(machine)).collect();
         Ok(page)
+    }
+
+    /// The volumes of machines that the caller has been shown, each machine's in the order of their positions. Whoever
+    /// sees a machine sees what it is made of, so no right is asked for again; one question serves them all.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn volumes_on(&self, machines: &[Machine]) -> Result<HashMap<MachineId, Vec<Volume>>> {
+        let mut found: HashMap<MachineId, Vec<Volume>> = HashMap::new();
+        let ids: Vec<Value> = machines.iter().map(|machine| machine.id.0.into()).collect();
+        if ids.is_empty() {
+            return Ok(found);
+        }
+        for volume in self.all::<Volume>(Filter::In("machine", ids)).await? {
+            if let Some(machine) = volume.machine {
+                found.entry(machine).or_default().push(volume);
+            }
+        }
+        found.values_mut().for_each(|volumes| volumes.sort_by_key(|volume| (volume.position, volume.id)));
+        Ok(found)
     }
 }

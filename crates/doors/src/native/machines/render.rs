@@ -5,16 +5,13 @@ use crate::native::types::{Endpoint, GuestFacts, InboundRule, Machine, Nic, Obse
 use crate::state::DoorState;
 use hostler_core::Result;
 use hostler_core::access::Caller;
-use hostler_core::core::ListAsk;
 use hostler_core::ids::{AddressId, MachineId};
 use hostler_core::machines;
-use hostler_core::query::Filter;
-use hostler_core::record::Value;
+use hostler_core::volumes::Volume;
 use std::collections::HashMap;
 use std::net::IpAddr;
-use uuid::Uuid;
 
-type Volumes = HashMap<MachineId, Vec<(u32, Uuid)>>;
+type Volumes = HashMap<MachineId, Vec<Volume>>;
 
 /// One machine for the wire.
 pub(super) async fn machine(
@@ -23,7 +20,7 @@ pub(super) async fn machine(
     record: machines::Machine,
 ) -> Result<Machine> {
     let list = [record];
-    let volumes = volumes(state, caller, &list).await?;
+    let volumes = state.core().volumes_on(&list).await?;
     let addresses = state.core().addresses_of(&list).await?;
     one(state, caller, &list[0], &volumes, &addresses).await
 }
@@ -34,36 +31,13 @@ pub(super) async fn machines(
     caller: &Caller,
     records: &[machines::Machine],
 ) -> Result<Vec<Machine>> {
-    let volumes = volumes(state, caller, records).await?;
+    let volumes = state.core().volumes_on(records).await?;
     let addresses = state.core().addresses_of(records).await?;
     let mut list = Vec::with_capacity(records.len());
     for record in records {
         list.push(one(state, caller, record, &volumes, &addresses).await?);
     }
     Ok(list)
-}
-
-async fn volumes(state: &DoorState, caller: &Caller, records: &[machines::Machine]) -> Result<Volumes> {
-    let mut found = Volumes::new();
-    if records.is_empty() {
-        return Ok(found);
-    }
-    let ids: Vec<Value> = records.iter().map(|record| record.id.0.into()).collect();
-    let mut ask = ListAsk { filter: Filter::In("machine", ids), limit: 1000, ..ListAsk::default() };
-    loop {
-        let page = state.core().volume_list(caller, ask.clone()).await?;
-        for volume in page.items {
-            if let Some(machine) = volume.machine {
-                found.entry(machine).or_default().push((volume.position, volume.id.0));
-            }
-        }
-        match page.next {
-            Some(next) => ask.after = Some(next),
-            None => break,
-        }
-    }
-    found.values_mut().for_each(|list| list.sort_unstable());
-    Ok(found)
 }
 
 async fn one(
@@ -105,7 +79,7 @@ async fn one(
         memory_mib: record.memory_mib,
         nics: nics.collect(),
         medium: record.medium.map(|id| id.0),
-        volumes: own.iter().map(|(_, id)| *id).collect(),
+        volumes: own.iter().map(|volume| volume.id.0).collect(),
         ssh: record.ssh.as_ref().map(|ssh| Endpoint { address: ssh.address, port: ssh.port }),
         ssh_host_key: Some(state.host_key(record)?),
         life: record.life.into(),

@@ -5,7 +5,7 @@ use crate::server::{INSTANT, Server};
 use anyhow::{Context, Result};
 use hostler_core::access::Account;
 use hostler_core::hosts::Host;
-use hostler_core::ids::{MachineId, NetworkId, VolumeId};
+use hostler_core::ids::{AccountId, MachineId, NetworkId, VolumeId};
 use hostler_core::machines::{Life, Machine, Nic, Observation, Observed, Power};
 use hostler_core::networks::Network;
 use hostler_core::ports::{Alteration, Commit, GuestFacts, IoLimits, Store};
@@ -15,6 +15,7 @@ use hostler_core::templates::{ImageFormat, Template};
 use hostler_core::time::Timestamp;
 use hostler_core::volumes::{Volume, VolumeState};
 use hostler_store::SqliteStore;
+use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::time::Instant;
 use uuid::{Builder, Uuid};
@@ -23,6 +24,13 @@ use uuid::{Builder, Uuid};
 const TOGETHER: u64 = 1000;
 /// When the first of them was made, milliseconds since 1970.
 const LONG_AGO: i64 = 1_767_225_600_000;
+
+/// The user who has a hundredth of the machines.
+pub(crate) const FEW: &str = "few";
+/// The user who has the rest.
+pub(crate) const MANY: &str = "many";
+/// What both come in with.
+pub(crate) const PASSWORD: &str = "a password for the benchmark";
 
 /// A data directory with machines in its database, all of them off.
 #[derive(Debug)]
@@ -46,6 +54,11 @@ pub(crate) async fn make(bed: &Bed) -> Result<Fleet> {
     bed.say(&format!("writing {} machines into a database", fleet.machines));
     let server = Server::start(bed, &bed.simulated(), &fleet.data, &INSTANT).await?;
     server.micro().await?;
+    for login in [FEW, MANY] {
+        let account =
+            json!({ "login": login, "email": format!("{login}@example.org"), "password": PASSWORD });
+        server.ask::<Value>("POST", "/accounts", Some(account)).await?;
+    }
     server.stop().await?;
 
     let began = Instant::now();
@@ -69,7 +82,8 @@ pub(crate) async fn make(bed: &Bed) -> Result<Fleet> {
 struct Pattern {
     host: Host,
     network: NetworkId,
-    account: Account,
+    few: AccountId,
+    many: AccountId,
     template: Template,
 }
 
@@ -78,7 +92,8 @@ impl Pattern {
         Ok(Self {
             host: first(store).await?,
             network: first::<Network>(store).await?.id,
-            account: first(store).await?,
+            few: account(store, FEW).await?,
+            many: account(store, MANY).await?,
             template: first(store).await?,
         })
     }
@@ -106,7 +121,7 @@ impl Pattern {
             description: "made for the benchmark".into(),
             labels: labels.into_iter().map(|(label, value)| (label.to_owned(), value)).collect(),
             attributes: [].into(),
-            owner: self.account.id,
+            owner: if number.is_multiple_of(100) { self.few } else { self.many },
             cluster: self.host.cluster,
             host: self.host.id,
             template: self.template.id,
@@ -175,4 +190,9 @@ fn low(key: Uuid) -> u64 {
 async fn first<R: Record>(store: &SqliteStore) -> Result<R> {
     let found = store.list(R::KIND, Select::new(Filter::All, 1)).await?;
     Ok(R::from_document(found.first().with_context(|| format!("no {}", R::KIND.word()))?)?)
+}
+
+async fn account(store: &SqliteStore, login: &str) -> Result<AccountId> {
+    let found = store.find(Account::KIND, "login", login.into()).await?;
+    Ok(Account::from_document(&found.with_context(|| format!("no account {login}"))?)?.id)
 }

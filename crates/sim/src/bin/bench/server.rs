@@ -159,6 +159,13 @@ impl Server {
         Ok(made["secret"].as_str().context("a token has a secret")?.to_owned())
     }
 
+    /// The secret of a new session of this account.
+    pub(crate) async fn log_in(&self, login: &str, password: &str) -> Result<String> {
+        let body = json!({ "login": login, "password": password });
+        let begun: Value = self.ask("POST", "/login", Some(body)).await?;
+        Ok(begun["secret"].as_str().context("a session has a secret")?.to_owned())
+    }
+
     /// A page of machines.
     pub(crate) async fn machines(&self, query: &str) -> Result<Page<Machine>> {
         self.get(&format!("/machines?{query}")).await
