@@ -8,6 +8,7 @@ use crate::isp::render::{self, moment, role_word};
 use crate::state::DoorState;
 use axum::Json;
 use axum::extract::{Path, State};
+use hostler_core::ErrorKind;
 use hostler_core::access::{Account, AccountAsk, AccountChange, Caller, Role};
 use hostler_core::core::ListAsk;
 use hostler_core::query::Filter;
@@ -98,7 +99,16 @@ pub(crate) async fn create(
         role: role(&body)?.unwrap_or(Role::User),
         enabled: true,
     };
-    let account = state.core().account_create(&caller, ask).await?;
+    let made = state.core().account_create(&caller, ask).await;
+    let account = made.map_err(|mut error| {
+        if let ErrorKind::Invalid { field } = &mut error.kind
+            && field == "login"
+        {
+            // Nobody gave one.
+            "email".clone_into(field);
+        }
+        error
+    })?;
     Ok(Json(json!({ "id": account.number })))
 }
 
