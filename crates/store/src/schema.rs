@@ -90,6 +90,9 @@ pub(crate) fn columns(kind: Kind) -> &'static [Column] {
             &const {
                 [
                     text("name").group(0),
+                    text("title"),
+                    text("domain"),
+                    text("description"),
                     text("life").group(1),
                     text("wanted"),
                     text("observed").group(1),

@@ -34,6 +34,7 @@ mod server;
 mod slapd;
 mod tasks;
 mod tls;
+mod turns;
 mod two;
 mod walls;
 mod worker;
