@@ -1,6 +1,8 @@
 //! When hostler takes no requests: while it starts, and in maintenance. Whoever is turned away gets 503 with a pause, in
 //! the shape of the door that was asked, and nothing has been done.
 
+use crate::isp::refused::Refused;
+use crate::isp::service::Asked;
 use crate::login::LocalPeer;
 use crate::native::Refusal;
 use crate::state::DoorState;
@@ -22,6 +24,8 @@ const ALWAYS: [&str; 4] = ["/livez", "/readyz", "/metrics", "/hostler/v1/mainten
 pub(crate) enum Dialect {
     /// Problems (RFC 9457).
     Native,
+    /// The envelope of VMmanager's and DCImanager's services.
+    Isp,
     /// A line of text.
     Plain,
 }
@@ -29,13 +33,30 @@ pub(crate) enum Dialect {
 impl Dialect {
     /// The first path segment decides.
     pub(crate) fn of(path: &str) -> Self {
-        if is_native(path) { Self::Native } else { Self::Plain }
+        if is_native(path) {
+            Self::Native
+        } else if Asked::of(path).is_some() {
+            Self::Isp
+        } else {
+            Self::Plain
+        }
+    }
+
+    /// An answer that no route gives; `code` is the native door's word for it.
+    pub(crate) fn answer(self, status: StatusCode, code: &'static str, text: &str) -> Response {
+        match self {
+            Self::Native => Refusal::new(status, code, text).into_response(),
+            Self::Isp if status == StatusCode::NOT_FOUND => Refused::no_such_function().into_response(),
+            Self::Isp => Refused::bare(status, text).into_response(),
+            Self::Plain => (status, format!("{text}\n")).into_response(),
+        }
     }
 
     /// "Not now", as this dialect has it.
     fn refuse(self, error: Error) -> Response {
         match self {
             Self::Native => Refusal::from(error).into_response(),
+            Self::Isp => Refused::from(error).into_response(),
             Self::Plain => {
                 let pause = match error.kind {
                     ErrorKind::Unavailable { retry_after_s } => retry_after_s,
@@ -104,8 +125,9 @@ fn starting(request: &Request) -> Response {
         return "ok\n".into_response();
     }
     let error = Error::new(ErrorKind::Unavailable { retry_after_s: 1 }, "starting", "hostler is starting");
-    let refused = Dialect::of(path).refuse(error);
-    observe::finished(refused, is_native(path), observe::request_id(request.headers()).unwrap_or("starting"))
+    let dialect = Dialect::of(path);
+    let refused = dialect.refuse(error);
+    observe::finished(refused, dialect, observe::request_id(request.headers()).unwrap_or("starting"))
 }
 
 #[cfg(test)]
@@ -150,6 +172,8 @@ mod tests {
         for (path, kind) in [
             ("/hostler/v1/machines", "application/problem+json"),
             ("/vm", "text/plain; charset=utf-8"),
+            ("/vm/v3/host", "application/json"),
+            ("/api/auth/v4/public/token", "application/json"),
             ("/readyz", "text/plain; charset=utf-8"),
         ] {
             let response = ask(path).await;

@@ -12,6 +12,7 @@
 //! ```
 //!
 //! * [`native`]: `/hostler/v1/…` and `/hostler/openapi.json`;
+//! * `isp`: `/auth/…`, with and without `/api` before it, and what VMmanager's and DCImanager's services share;
 //! * [`ops`]: `/livez`, `/readyz`, `/metrics`;
 //! * `/` leads to the dashboard.
 //!
@@ -19,6 +20,7 @@
 
 mod client;
 mod closed;
+mod isp;
 mod login;
 pub mod native;
 mod observe;
@@ -30,15 +32,17 @@ mod tests;
 
 pub use client::{Client, OverTls, TrustedProxies};
 pub use closed::Entrance;
+pub use isp::isp_routes;
 pub use login::LocalPeer;
 pub use state::DoorState;
 
 use axum::Router;
 use axum::extract::Request;
-use axum::http::{StatusCode, Uri, header};
+use axum::http::{StatusCode, header};
 use axum::middleware::{from_fn, from_fn_with_state};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use axum::routing::get;
+use closed::Dialect;
 use tower_http::compression::CompressionLayer;
 
 /// Everything that is served, for a listener of any kind.
@@ -57,6 +61,7 @@ pub fn router(state: DoorState) -> Router {
         )
         .merge(ops::router())
         .merge(native)
+        .merge(isp::router(&state))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(from_fn(observe::name_route))
@@ -75,17 +80,18 @@ fn is_native(path: &str) -> bool {
 }
 
 async fn not_found(request: Request) -> Response {
-    unrouted(request.uri(), StatusCode::NOT_FOUND, "not_found", "there is nothing at this path")
+    let dialect = Dialect::of(request.uri().path());
+    if dialect == Dialect::Isp && !isp::knows(request.method()) {
+        return method_not_allowed(request).await;
+    }
+    dialect.answer(StatusCode::NOT_FOUND, "not_found", "there is nothing at this path")
 }
 
 async fn method_not_allowed(request: Request) -> Response {
-    let text = format!("{} is not possible at this path", request.method());
-    unrouted(request.uri(), StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", &text)
-}
-
-fn unrouted(uri: &Uri, status: StatusCode, code: &'static str, text: &str) -> Response {
-    if is_native(uri.path()) {
-        return native::Refusal::new(status, code, text).into_response();
+    let dialect = Dialect::of(request.uri().path());
+    if dialect == Dialect::Isp {
+        return isp::method_not_allowed(request.method());
     }
-    (status, format!("{text}\n")).into_response()
+    let text = format!("{} is not possible at this path", request.method());
+    dialect.answer(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", &text)
 }

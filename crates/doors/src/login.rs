@@ -58,33 +58,46 @@ pub(crate) enum Refused {
     },
 }
 
-/// Finds out who asks.
+/// Finds out who asks: by the token of the `Authorization` header, or as the peer of the unix socket.
 pub(crate) async fn session(
     state: &DoorState,
     headers: &HeaderMap,
     extensions: &Extensions,
 ) -> Result<Session, Refused> {
+    let secret = bearer(headers).map_err(Refused::By)?;
+    by_any(state, extensions, secret.as_slice(), "native").await.map(|(session, _)| session)
+}
+
+/// Finds out who asks by the first of these secrets that counts, and says which of them it was; without any, by the
+/// peer of the unix socket.
+pub(crate) async fn by_any(
+    state: &DoorState,
+    extensions: &Extensions,
+    secrets: &[&str],
+    door: &'static str,
+) -> Result<(Session, Option<usize>), Refused> {
     let local = extensions.get::<LocalPeer>();
     let address = extensions.get::<Client>().and_then(|client| client.address);
-    let via = Via { door: "native", address };
-    let found = match bearer(headers) {
-        Ok(Some(secret)) => state.core().caller_by(secret, KINDS, via).await,
-        Ok(None) if local.is_some_and(|peer| peer.is_administrator()) => {
-            state.core().local_administrator().await
+    let via = Via { door, address };
+    if secrets.is_empty() && local.is_some_and(|peer| peer.is_administrator()) {
+        let caller = state.core().local_administrator().await.map_err(Refused::By)?;
+        return Ok((Session { caller: caller.through(via) }, None));
+    }
+    let mut refused = Refused::By(Error::unauthenticated("this needs a token"));
+    for (place, secret) in secrets.iter().enumerate() {
+        match state.core().caller_by(secret, KINDS, via.clone()).await {
+            Ok(caller) => return Ok((Session { caller }, Some(place))),
+            Err(error) if error.kind == ErrorKind::Unauthenticated => refused = Refused::By(error),
+            Err(error) => return Err(Refused::By(error)),
         }
-        Ok(None) => return Err(Refused::By(Error::unauthenticated("this needs a token"))),
-        Err(error) => return Err(Refused::By(error)),
-    };
-    match found {
-        Ok(caller) => Ok(Session { caller }),
-        Err(error) if error.kind == ErrorKind::Unauthenticated && local.is_none() => {
-            let from = Source::Address(address);
-            match state.failures().failed(from, state.core().clock().now()) {
-                Some(retry_after_s) => Err(Refused::TooMany { retry_after_s }),
-                None => Err(Refused::By(error)),
-            }
-        }
-        Err(error) => Err(Refused::By(error)),
+    }
+    // Nothing was tried, or nothing can be locked out.
+    if secrets.is_empty() || local.is_some() {
+        return Err(refused);
+    }
+    match state.failures().failed(Source::Address(address), state.core().clock().now()) {
+        Some(retry_after_s) => Err(Refused::TooMany { retry_after_s }),
+        None => Err(refused),
     }
 }
 

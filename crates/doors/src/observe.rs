@@ -1,13 +1,13 @@
 //! What happens around every request: its id, its span, its count, and the last word on how it failed.
 
 use crate::client::{Client, set_transport_security};
-use crate::is_native;
+use crate::closed::Dialect;
 use crate::native::Refusal;
 use crate::state::DoorState;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use futures_util::FutureExt;
 use std::panic::AssertUnwindSafe;
 use std::time::Instant;
@@ -36,14 +36,14 @@ pub(crate) async fn observe(State(state): State<DoorState>, mut request: Request
     let id = request_id(request.headers()).map_or_else(|| state.request_id(), str::to_owned);
     let began = Instant::now();
     let method = request.method().clone();
-    let native = is_native(request.uri().path());
+    let dialect = Dialect::of(request.uri().path());
     let span =
         tracing::info_span!("request", request.id = %id, %method, path = request.uri().path(), %client);
     let answering = AssertUnwindSafe(next.run(request).instrument(span.clone())).catch_unwind();
     let answer = answering.await;
     let _in_span = span.enter();
-    let response = answer.unwrap_or_else(|panic| panicked(panic.as_ref(), native));
-    let mut response = finished(response, native, &id);
+    let response = answer.unwrap_or_else(|panic| panicked(panic.as_ref(), dialect));
+    let mut response = finished(response, dialect, &id);
     set_transport_security(&mut response, client);
     let route = response.extensions().get::<Route>().map_or("unmatched", |route| route.0.as_str());
     let (status, took) = (response.status(), began.elapsed());
@@ -53,11 +53,11 @@ pub(crate) async fn observe(State(state): State<DoorState>, mut request: Request
 }
 
 /// The answer with its problem written, if it is one, and the headers that all answers have.
-pub(crate) fn finished(mut response: Response, native: bool, id: &str) -> Response {
+pub(crate) fn finished(mut response: Response, dialect: Dialect, id: &str) -> Response {
     if let Some(refusal) = response.extensions_mut().remove::<Refusal>() {
         response = refusal.rendered(response, id);
     }
-    set_headers(&mut response, native, id);
+    set_headers(&mut response, dialect, id);
     response
 }
 
@@ -70,22 +70,18 @@ pub(crate) fn request_id(headers: &HeaderMap) -> Option<&str> {
     headers.get(REQUEST_ID).and_then(|value| value.to_str().ok()).filter(sane)
 }
 
-fn panicked(panic: &(dyn std::any::Any + Send), native: bool) -> Response {
+fn panicked(panic: &(dyn std::any::Any + Send), dialect: Dialect) -> Response {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without words");
     tracing::error!(panic = text, "a handler panicked");
-    let status = StatusCode::INTERNAL_SERVER_ERROR;
-    if native {
-        return Refusal::new(status, "internal", "hostler failed inside; its log has the details")
-            .into_response();
-    }
-    (status, "hostler failed inside; its log has the details\n").into_response()
+    let text = "hostler failed inside; its log has the details";
+    dialect.answer(StatusCode::INTERNAL_SERVER_ERROR, "internal", text)
 }
 
-fn set_headers(response: &mut Response, native: bool, id: &str) {
+fn set_headers(response: &mut Response, dialect: Dialect, id: &str) {
     let headers = response.headers_mut();
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    if native {
+    if matches!(dialect, Dialect::Native | Dialect::Isp) {
         headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     }
     if let Ok(id) = HeaderValue::from_str(id) {
@@ -109,7 +105,7 @@ mod tests {
 
     #[test]
     fn a_panic_is_answered_in_the_shape_of_its_door() {
-        assert!(panicked(&"oh", true).extensions().get::<Refusal>().is_some());
-        assert!(panicked(&"oh", false).extensions().get::<Refusal>().is_none());
+        assert!(panicked(&"oh", Dialect::Native).extensions().get::<Refusal>().is_some());
+        assert!(panicked(&"oh", Dialect::Plain).extensions().get::<Refusal>().is_none());
     }
 }

@@ -6,13 +6,12 @@
 //!
 //! Quirk: a slash at the end means nothing. People type it, and no door gives it a meaning of its own.
 
-use crate::is_native;
-use crate::native::Refusal;
+use crate::closed::Dialect;
 use axum::extract::Request;
 use axum::http::uri::PathAndQuery;
 use axum::http::{StatusCode, Uri};
 use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use std::borrow::Cow;
 
 /// Why a path has no uniform spelling.
@@ -135,10 +134,7 @@ fn with_path(uri: &Uri, path: &str) -> Option<Uri> {
 }
 
 fn refused(path: &str, bad: BadPath) -> Response {
-    if is_native(path) {
-        return Refusal::new(StatusCode::BAD_REQUEST, "malformed_path", bad.text()).into_response();
-    }
-    (StatusCode::BAD_REQUEST, format!("{}\n", bad.text())).into_response()
+    Dialect::of(path).answer(StatusCode::BAD_REQUEST, "malformed_path", bad.text())
 }
 
 #[cfg(test)]
