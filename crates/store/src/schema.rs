@@ -90,9 +90,6 @@ pub(crate) fn columns(kind: Kind) -> &'static [Column] {
             &const {
                 [
                     text("name").group(0),
-                    text("title"),
-                    text("domain"),
-                    text("description"),
                     text("life").group(1),
                     text("wanted"),
                     text("observed").group(1),
@@ -105,6 +102,9 @@ pub(crate) fn columns(kind: Kind) -> &'static [Column] {
                     int("memory_mib"),
                     int("created_at"),
                     int("updated_at"),
+                    text("title"),
+                    text("domain"),
+                    text("description"),
                 ]
             }
         }

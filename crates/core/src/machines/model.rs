@@ -319,9 +319,6 @@ impl Record for Machine {
         let coming = self.growing.unwrap_or_default();
         vec![
             ("name", self.name.as_str().into()),
-            ("title", self.title().into()),
-            ("domain", self.domain.as_str().into()),
-            ("description", self.description.as_str().into()),
             ("life", self.life.word().into()),
             ("wanted", self.wanted.word().into()),
             ("observed", self.observed.power.word().into()),
@@ -334,6 +331,9 @@ impl Record for Machine {
             ("memory_mib", i64::try_from(self.memory_mib.max(coming.1)).unwrap_or(i64::MAX).into()),
             ("created_at", self.created_at.0.into()),
             ("updated_at", self.updated_at.0.into()),
+            ("title", self.title().into()),
+            ("domain", self.domain.as_str().into()),
+            ("description", self.description.as_str().into()),
         ]
     }
 

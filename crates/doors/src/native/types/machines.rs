@@ -144,9 +144,8 @@ fn yes() -> bool {
 }
 
 /// A machine to be made. What is left out comes from the template.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[expect(missing_debug_implementations, reason = "it may have passwords")]
 pub struct MachineCreate {
     /// Host name; one is made up when left out.
     #[serde(default)]
