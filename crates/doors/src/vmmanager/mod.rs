@@ -20,6 +20,7 @@ mod places;
 mod render;
 mod tasks;
 
+use crate::isp::auth::users;
 use crate::isp::refused::Refused;
 use crate::isp::routes::{Access, Table};
 use crate::isp::service::Service;
@@ -51,6 +52,13 @@ pub(crate) fn table() -> Table {
         .get(User, "/v3/cluster/{id}", places::cluster)
         .get(Administrator, "/v3/node", places::node_list)
         .get(Administrator, "/v3/node/{id}", places::node)
+        .get(Administrator, "/v3/account", users::list)
+        .post(Administrator, "/v3/account", users::create)
+        .get(Administrator, "/v3/account/{user}", users::element)
+        .post(Administrator, "/v3/account/{user}", users::change)
+        .delete(Administrator, "/v3/account/{user}", users::delete)
+        .post(Administrator, "/v3/user", users::create)
+        .delete(Administrator, "/v3/user/{user}", users::delete)
 }
 
 /// What a client named by a key in the path was not found.
