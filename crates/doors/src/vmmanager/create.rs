@@ -10,6 +10,7 @@ use axum::Json;
 use axum::extract::State;
 use hostler_core::machines::MachineAsk;
 use hostler_core::secret::Secret;
+use hostler_core::{Error, ErrorKind};
 use serde_json::{Map, Value, json};
 use std::net::IpAddr;
 
@@ -34,7 +35,8 @@ pub(super) async fn create(
     body: Body,
 ) -> Answer<Json<Value>> {
     let ask = ask(&body)?;
-    let (machine, task) = tasked(state.core().machine_create(&caller, &ask, None).await?)?;
+    let made = state.core().machine_create(&caller, &ask, None).await;
+    let (machine, task) = tasked(made.map_err(in_their_words)?)?;
     Ok(Json(json!({
         "id": machine.number,
         "task": consul(&task),
@@ -68,6 +70,23 @@ fn ask(body: &Body) -> Answer<MachineAsk> {
         start: true,
         ..MachineAsk::default()
     })
+}
+
+/// What core says of a field, under the name that it has here.
+pub(super) fn in_their_words(mut error: Error) -> Refused {
+    if let ErrorKind::Invalid { field } = &mut error.kind {
+        let theirs = match field.as_str() {
+            "title" => "name",
+            "description" => "comment",
+            "vcpus" => "cpu_number",
+            "memory_mib" => "ram_mib",
+            "disk_mib" => "hdd_mib",
+            "addresses" => "custom_interfaces",
+            _ => return error.into(),
+        };
+        theirs.clone_into(field);
+    }
+    error.into()
 }
 
 fn checked(body: &Body) -> Answer<()> {

@@ -60,7 +60,8 @@ pub(super) async fn edit(
         ..MachineEdit::default()
     };
     let machine = named(&state, &caller, &id).await?;
-    state.core().machine_edit(&caller, &machine.id.to_string(), &edit).await?;
+    let edited = state.core().machine_edit(&caller, &machine.id.to_string(), &edit).await;
+    edited.map_err(super::create::in_their_words)?;
     Ok(Json(json!({ "id": machine.number })))
 }
 

@@ -36,5 +36,6 @@ mod tasks;
 mod tls;
 mod turns;
 mod two;
+mod vmmanager;
 mod walls;
 mod worker;
