@@ -1,5 +1,8 @@
 //! Machines through VMmanager's door: the real program, asked as its clients ask it, with simulated and with real guests.
 
+mod clients;
+mod seeds;
+
 use crate::folder::Folder;
 use crate::server::{Program, Server, missing, until};
 use anyhow::{Context, Result, ensure};
