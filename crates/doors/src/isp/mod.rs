@@ -24,7 +24,7 @@ use serde_json::json;
 
 /// The functions of every service that is served.
 fn tables() -> Vec<Table> {
-    vec![auth::table()]
+    vec![auth::table(), crate::vmmanager::table(), crate::dcimanager::table()]
 }
 
 /// Method, whole path pattern and access (`public`, `user` or `administrator`) of every function, under both prefixes.

@@ -34,6 +34,8 @@ mod server;
 mod slapd;
 mod tasks;
 mod tls;
+mod turns;
 mod two;
+mod vmmanager;
 mod walls;
 mod worker;
