@@ -15,16 +15,17 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// Where the clients are installed; none, said loudly, where they are not.
+/// Where the clients are installed; none where they are not, which must not be in CI.
 fn installed() -> Option<PathBuf> {
     let clients = root().join("target/clients");
     if clients.join("installed").is_file() {
         return Some(clients);
     }
-    eprintln!("SKIPPED: clients of others are not installed; scripts/test does that");
-    assert!(std::env::var_os("CI").is_none(), "in CI they must be");
+    assert!(std::env::var_os("CI").is_none(), "in CI the clients of others must be installed");
     None
 }
+
+const SKIPPED: &str = "SKIPPED: clients of others are not installed; scripts/test does that";
 
 fn python(clients: &Path, script: PathBuf) -> Command {
     let mut command = Command::new(clients.join("python/bin/python"));
@@ -53,7 +54,10 @@ async fn with_a_stopped_machine(data: &Path) -> Result<(Server, Panel, String)> 
 
 #[tokio::test]
 async fn aiovmmanager_logs_in_lists_and_starts() -> Result<()> {
-    let Some(clients) = installed() else { return Ok(()) };
+    let Some(clients) = installed() else {
+        eprintln!("{SKIPPED}");
+        return Ok(());
+    };
     let folder = Folder::new()?;
     let (server, _, id) = with_a_stopped_machine(&folder.path().join("data")).await?;
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/vmmanager/aio.py");
@@ -66,7 +70,10 @@ async fn aiovmmanager_logs_in_lists_and_starts() -> Result<()> {
 
 #[tokio::test]
 async fn vmmanager6_logs_in_lists_and_starts() -> Result<()> {
-    let Some(clients) = installed() else { return Ok(()) };
+    let Some(clients) = installed() else {
+        eprintln!("{SKIPPED}");
+        return Ok(());
+    };
     let folder = Folder::new()?;
     let (server, panel, id) = with_a_stopped_machine(&folder.path().join("data")).await?;
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/vmmanager/node.js");
@@ -86,7 +93,10 @@ async fn vmmanager6_logs_in_lists_and_starts() -> Result<()> {
 /// They ask while the program is in maintenance, which ends while they try again.
 #[tokio::test]
 async fn the_samples_of_the_guides_wait_for_the_end_of_maintenance() -> Result<()> {
-    let Some(clients) = installed() else { return Ok(()) };
+    let Some(clients) = installed() else {
+        eprintln!("{SKIPPED}");
+        return Ok(());
+    };
     let folder = Folder::new()?;
     let server = served(Program::Simulated, &folder.path().join("data"), &[]).await?;
     let panel = Panel::enter(&server.url, EMAIL, PASSWORD).await?;
