@@ -34,6 +34,7 @@ mod secrets;
 mod server;
 mod slapd;
 mod tasks;
+mod titles;
 mod tls;
 mod turns;
 mod two;
