@@ -42,7 +42,8 @@ impl Core {
     /// No capacity beyond 64.
     pub async fn ssh_key_add(&self, caller: &Caller, ask: SshKeyAsk) -> Result<SshKey> {
         if caller.scope.is_some() {
-            return Err(Error::denied("a token that is limited to some actions adds no SSH keys"));
+            let text = "a token that is limited to some actions adds no SSH keys";
+            return Err(self.deny(caller, "ssh_key.add", None, text).await);
         }
         let (key, fingerprint) = parsed(&ask.public_key)?;
         let name = match ask.name.trim() {
@@ -106,7 +107,8 @@ impl Core {
         let theirs = |found: &SshKey| found.account == caller.account || caller.is_administrator();
         let found = found.filter(theirs).ok_or_else(|| Error::not_found("SSH key", key))?;
         if caller.scope.is_some() {
-            return Err(Error::denied("a token that is limited to some actions removes no SSH keys"));
+            let text = "a token that is limited to some actions removes no SSH keys";
+            return Err(self.deny(caller, "ssh_key.remove", Some((SshKey::KIND, found.id.0)), text).await);
         }
         let mut changes = self.changes();
         changes.delete(&found);

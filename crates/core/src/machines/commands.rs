@@ -76,7 +76,7 @@ impl Core {
         ask: &MachineAsk,
         idempotency: Option<&Idempotency>,
     ) -> Result<Accepted<Machine>> {
-        caller.may_create("machine")?;
+        self.creates(caller, "machine").await?;
         check_words(&ask.description, &ask.labels)?;
         check_keys(&ask.ssh_keys)?;
         if ask.user_data.as_ref().is_some_and(|data| data.expose().len() > MAX_USER_DATA) {
@@ -115,6 +115,7 @@ impl Core {
         let mut changes = self.changes();
         changes.unchanged(&template);
         changes.unchanged(&network);
+        self.owner_stays(caller, &mut changes).await?;
         let work = Create::new(machine.id);
         let task = self.machine_task(caller, &machine, "machine.create", &work)?;
         machine.task = Some(task.id);

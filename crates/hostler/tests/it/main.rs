@@ -35,5 +35,6 @@ mod slapd;
 mod tasks;
 mod tls;
 mod two;
+mod walk;
 mod walls;
 mod worker;
