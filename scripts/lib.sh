@@ -54,6 +54,20 @@ install_for_tests() {
     install "a directory of people" slapd ldap-utils
 }
 
+# Programs of others that know VMmanager and DCImanager, as they come, and what the samples of the guides import.
+install_clients() {
+    install "keeps clients of others apart from other Python" python3 python3-venv
+    command -v npm >/dev/null 2>&1 || install "clients of others for Node.js" nodejs npm
+    clients=target/clients
+    [ ! -f "$clients/installed" ] || return 0
+    say "installing clients of others into $clients"
+    python3 -m venv --clear "$clients/python"
+    # The sample uses a name that urllib3 2 no longer has.
+    "$clients/python/bin/pip" install --quiet 'aiovmmanager==0.1.1' 'requests==2.31.*' 'urllib3==1.26.*'
+    npm install --silent --no-fund --no-audit --prefix "$clients" 'vmmanager6@1.0.0'
+    : >"$clients/installed"
+}
+
 # PostgreSQL's programs. Debian starts a server of its own after the installation; ours are started by the tests.
 install_postgresql() {
     if [ ! -e /etc/postgresql-common/createcluster.conf ]; then

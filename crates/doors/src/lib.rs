@@ -13,6 +13,7 @@
 //!
 //! * [`native`]: `/hostler/v1/…` and `/hostler/openapi.json`;
 //! * `isp`: `/auth/…`, with and without `/api` before it, and what VMmanager's and DCImanager's services share;
+//! * `vmmanager`: `/vm/v3/…`; `dcimanager`: `/dci/v3/…`, both also below `/api`;
 //! * [`ops`]: `/livez`, `/readyz`, `/metrics`;
 //! * `/` leads to the dashboard.
 //!
@@ -20,6 +21,7 @@
 
 mod client;
 mod closed;
+mod dcimanager;
 mod isp;
 mod login;
 pub mod native;
@@ -29,6 +31,7 @@ mod paths;
 mod state;
 #[cfg(test)]
 mod tests;
+mod vmmanager;
 
 pub use client::{Client, OverTls, TrustedProxies};
 pub use closed::Entrance;

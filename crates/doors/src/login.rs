@@ -77,7 +77,7 @@ pub(crate) async fn by_any(
     door: &'static str,
 ) -> Result<(Session, Option<usize>), Refused> {
     let local = extensions.get::<LocalPeer>();
-    let address = extensions.get::<Client>().and_then(|client| client.address);
+    let address = address(extensions);
     let via = Via { door, address };
     if secrets.is_empty() && local.is_some_and(|peer| peer.is_administrator()) {
         let caller = state.core().local_administrator().await.map_err(Refused::By)?;
@@ -113,7 +113,7 @@ pub(crate) async fn by_password(
     password: &Secret,
     door: &'static str,
 ) -> Result<Caller, Refused> {
-    let address = extensions.get::<Client>().and_then(|client| client.address);
+    let address = address(extensions);
     let via = Via { door, address };
     if extensions.get::<LocalPeer>().is_some() {
         return state.core().log_in(name, password, via).await.map_err(Refused::By);
@@ -136,6 +136,30 @@ pub(crate) async fn by_password(
         }
         other => other.map_err(Refused::By),
     }
+}
+
+/// Lets somebody in by a key, which is burnt. Failures count per address, as those of tokens do.
+pub(crate) async fn by_key(
+    state: &DoorState,
+    extensions: &Extensions,
+    key: &str,
+    door: &'static str,
+) -> Result<Caller, Refused> {
+    let address = address(extensions);
+    match state.core().key_redeem(key, Via { door, address }).await {
+        Err(error) if error.kind == ErrorKind::Unauthenticated && extensions.get::<LocalPeer>().is_none() => {
+            match state.failures().failed(Source::Address(address), state.core().clock().now()) {
+                Some(retry_after_s) => Err(Refused::TooMany { retry_after_s }),
+                None => Err(Refused::By(error)),
+            }
+        }
+        other => other.map_err(Refused::By),
+    }
+}
+
+/// Where a request comes from; none over the unix socket.
+pub(crate) fn address(extensions: &Extensions) -> Option<IpAddr> {
+    extensions.get::<Client>().and_then(|client| client.address)
 }
 
 /// The token of a request, if it has one.

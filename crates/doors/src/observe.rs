@@ -9,6 +9,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::Response;
 use futures_util::FutureExt;
+use std::borrow::Cow;
 use std::panic::AssertUnwindSafe;
 use std::time::Instant;
 use tracing::Instrument;
@@ -37,8 +38,7 @@ pub(crate) async fn observe(State(state): State<DoorState>, mut request: Request
     let began = Instant::now();
     let method = request.method().clone();
     let dialect = Dialect::of(request.uri().path());
-    let span =
-        tracing::info_span!("request", request.id = %id, %method, path = request.uri().path(), %client);
+    let span = tracing::info_span!("request", request.id = %id, %method, path = %shown(request.uri().path()), %client);
     let answering = AssertUnwindSafe(next.run(request).instrument(span.clone())).catch_unwind();
     let answer = answering.await;
     let _in_span = span.enter();
@@ -50,6 +50,18 @@ pub(crate) async fn observe(State(state): State<DoorState>, mut request: Request
     tracing::debug!(status = status.as_u16(), took_ms = took.as_secs_f64() * 1e3, "answered");
     state.metrics().answered(&method, route, status, took);
     response
+}
+
+/// A path for the log. Some doors take tokens and keys in their paths; whatever may be one is left out.
+fn shown(path: &str) -> Cow<'_, str> {
+    const SHORTEST: usize = 24;
+    let holds = |segment: &str| ["auth", "token"].contains(&segment);
+    let secret = |segment: &str| segment.len() >= SHORTEST && !segment.contains('@');
+    if !path.split('/').any(holds) || !path.split('/').any(secret) {
+        return path.into();
+    }
+    let segments = path.split('/').map(|segment| if secret(segment) { "…" } else { segment });
+    segments.collect::<Vec<_>>().join("/").into()
 }
 
 /// The answer with its problem written, if it is one, and the headers that all answers have.
@@ -101,6 +113,21 @@ mod tests {
             assert_eq!(request_id(&with(odd)), None, "{odd}");
         }
         assert_eq!(request_id(&HeaderMap::new()), None);
+    }
+
+    #[test]
+    fn secrets_in_paths_are_not_shown() {
+        let token = "4-e9726dd9-61d9-2940-add3-914851d2cb8a";
+        for (path, told) in [
+            (format!("/auth/key/{token}"), "/auth/key/…"),
+            (format!("//api/auth/v4/token/{token}/"), "//api/auth/v4/token/…/"),
+            ("/auth/v3/session/F2BABF12426B297C86FC5628".to_owned(), "/auth/v3/session/…"),
+            ("/token/utpg2i2xswor6h8ttjhu3d47z53yy47y".to_owned(), "/token/…"),
+            ("/auth/v4/user/somebody.with.a.name@example.com/key".to_owned(), ""),
+            ("/hostler/v1/machines/0198c0de-0000-7000-8000-000000000001".to_owned(), ""),
+        ] {
+            assert_eq!(shown(&path), if told.is_empty() { path.as_str() } else { told });
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The whole origin over a database that does not answer: what must hold without it.
 
-use crate::{DoorState, LocalPeer, native, router};
+use crate::{DoorState, LocalPeer, isp_routes, native, router};
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{Method, Request, Response, StatusCode, header};
@@ -148,6 +148,89 @@ async fn the_first_segment_decides_whose_errors_are_answered() {
     // A method that a route of the native door does not have needs no credential to be refused.
     let response = ask(&origin, Method::PUT, "/hostler/v1/machines").await;
     assert!(is_problem(&response));
+}
+
+#[tokio::test]
+async fn the_services_of_both_products_refuse_in_their_envelope() {
+    let origin = origin();
+    for (method, path, status, code) in [
+        (Method::GET, "/auth/v4/nothing", 404, 1106),
+        (Method::GET, "/auth/v5/whoami", 404, 1106),
+        (Method::POST, "/api/dci/v4/server", 404, 1106),
+        (Method::GET, "/vm/v4/host", 404, 1106),
+        (Method::DELETE, "/api/ldap/v3/x", 404, 1106),
+        (Method::GET, "/dnsproxy/v3/domain", 404, 1106),
+        (Method::GET, "/auth", 404, 1106),
+        (Method::PUT, "/auth/v4/whoami", 405, 405),
+        (Method::PATCH, "/auth/v4/nothing", 405, 405),
+        (Method::DELETE, "/auth/v4/whoami", 405, 405),
+        (Method::GET, "/auth/v4/user/a%2fb", 400, 400),
+        (Method::GET, "/api/auth/v4/user/%zz", 400, 400),
+    ] {
+        let response = ask(&origin, method.clone(), path).await;
+        assert_eq!(response.status().as_u16(), status, "{method} {path}");
+        let allowed = response.headers().get(header::ALLOW).map(|value| value.to_str().unwrap().to_owned());
+        assert_eq!(allowed.as_deref(), (status == 405).then_some("GET, POST, DELETE"), "{method} {path}");
+        assert_eq!(response.headers()[header::CONTENT_TYPE], "application/json", "{method} {path}");
+        assert_eq!(response.headers()[header::CACHE_CONTROL], "no-store", "{method} {path}");
+        let body: serde_json::Value = serde_json::from_str(&text(response).await).unwrap();
+        assert_eq!(body["error"]["code"], code, "{method} {path}: {body}");
+        assert!(body["error"]["msg"].as_str().is_some_and(|msg| !msg.is_empty()), "{body}");
+    }
+    // vmpooler's machines are below /vm as well.
+    let response = ask(&origin, Method::GET, "/vm/nothing").await;
+    assert_eq!(response.headers()[header::CONTENT_TYPE], "text/plain; charset=utf-8");
+    let response = ask(&origin, Method::OPTIONS, "/auth/v4/public/token").await;
+    assert_eq!(
+        (response.status(), response.headers().len()),
+        (StatusCode::OK, 6),
+        "{:?}",
+        response.headers()
+    );
+    assert_eq!(text(response).await, "{}");
+}
+
+#[tokio::test]
+async fn no_function_lets_anybody_in_without_a_credential() {
+    let unauthorized = r#"{"error":{"code":3001,"msg":"Unauthorized"}}"#;
+    let whoami = r#"{"error":{"code":1114,"msg":"Whoami verifired error","value":{"code":3002,"msg":"Session not found"}}}"#;
+    let origin = origin();
+    let mut met = 0;
+    for (method, pattern, access) in isp_routes() {
+        if access == "public" {
+            continue;
+        }
+        let path = pattern.replace(['{', '}'], "");
+        for wrong in
+            [None, Some(("internal-auth", "on")), Some(("isp-box-instance", "true")), Some(("ses6", "x"))]
+        {
+            let mut request = Request::builder().method(method.clone()).uri(&path);
+            if let Some((name, value)) = wrong {
+                request = request.header(name, value).header(header::HOST, "instance-1");
+            }
+            let response = origin.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+            assert_eq!(response.status(), StatusCode::UNAUTHORIZED, "{method} {path}");
+            let own = ["/auth/", "/vm/", "/ip/", "/api/vm/"].iter().any(|first| path.starts_with(first));
+            assert_eq!(text(response).await, if own { whoami } else { unauthorized }, "{method} {path}");
+        }
+        met += 1;
+    }
+    assert!(met > 30, "{met}");
+}
+
+#[tokio::test]
+async fn a_database_that_does_not_answer_is_told_in_the_envelope() {
+    let origin = origin();
+    let request = Request::post("/auth/v4/public/token")
+        .body(Body::from(r#"{"email":"a@b.c","password":"x-y-z-1-2"}"#));
+    let response = origin.clone().oneshot(request.unwrap()).await.unwrap();
+    assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(response.headers()[header::RETRY_AFTER], "1");
+    let body = text(response).await;
+    assert!(
+        body.starts_with(r#"{"error":{"code":503,"msg":""#) && !body.contains("it is not there"),
+        "{body}"
+    );
 }
 
 #[tokio::test]

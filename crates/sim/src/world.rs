@@ -150,6 +150,7 @@ impl World {
             description: String::new(),
             labels: BTreeMap::new(),
             start: true,
+            ..MachineAsk::default()
         }
     }
 

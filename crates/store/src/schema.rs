@@ -102,6 +102,9 @@ pub(crate) fn columns(kind: Kind) -> &'static [Column] {
                     int("memory_mib"),
                     int("created_at"),
                     int("updated_at"),
+                    text("title"),
+                    text("domain"),
+                    text("description"),
                 ]
             }
         }

@@ -1,6 +1,6 @@
 //! Public SSH keys of accounts, given to the guests of their new machines.
 
-use super::{Caller, SshKey};
+use super::{Account, Caller, SshKey};
 use crate::core::{Core, ListAsk, Page};
 use crate::error::{Error, Result};
 use crate::ids::{AccountId, SshKeyId};
@@ -13,10 +13,12 @@ use uuid::Uuid;
 /// Keys of one account, at most: as many as a machine takes.
 const KEYS: u64 = 64;
 
-/// A new key of the caller's.
-#[derive(Clone, Debug)]
+/// A new key of an account.
+#[derive(Clone, Debug, Default)]
 pub struct SshKeyAsk {
-    /// Unique among the caller's; empty takes the key's comment.
+    /// Whose, when not the caller's: for administrators only.
+    pub account: Option<AccountId>,
+    /// Unique among the account's; empty takes the key's comment.
     pub name: String,
     /// One line as in `authorized_keys`, without options.
     pub public_key: String,
@@ -35,15 +37,20 @@ fn parsed(text: &str) -> Result<(PublicKey, String)> {
 }
 
 impl Core {
-    /// Keeps a public SSH key of the caller.
+    /// Keeps a public SSH key of an account.
     ///
     /// # Errors
-    /// Invalid, when it is no key or has no name. Conflict `name_taken`; `taken`, when the caller has this key already.
-    /// No capacity beyond 64.
+    /// Invalid, when it is no key or has no name. Conflict `name_taken`; `taken`, when the account has this key already.
+    /// No capacity beyond 64. Denied, when it is for somebody else and the caller is no administrator. Not found, when
+    /// there is no such account.
     pub async fn ssh_key_add(&self, caller: &Caller, ask: SshKeyAsk) -> Result<SshKey> {
         if caller.scope.is_some() {
             let text = "a token that is limited to some actions adds no SSH keys";
             return Err(self.deny(caller, "ssh_key.add", None, text).await);
+        }
+        let owner = ask.account.unwrap_or(caller.account);
+        if owner != caller.account {
+            caller.may_administer("add SSH keys of others")?;
         }
         let (key, fingerprint) = parsed(&ask.public_key)?;
         let name = match ask.name.trim() {
@@ -53,25 +60,25 @@ impl Core {
         if name.is_empty() || name.len() > 100 || name.chars().any(char::is_control) {
             return Err(Error::invalid("name", "an SSH key's name has 1 to 100 characters"));
         }
-        let own = || Filter::eq("account", caller.account.0);
+        let own = || Filter::eq("account", owner.0);
         if self.store().count(SshKey::KIND, own()).await? >= KEYS {
             return Err(Error::no_capacity(format!("an account has at most {KEYS} SSH keys")));
         }
         let same = own().and(Filter::eq("fingerprint", fingerprint.as_str()));
         if self.store().count(SshKey::KIND, same).await? > 0 {
-            return Err(Error::conflict("taken", format!("you have the key {fingerprint} already")));
+            return Err(Error::conflict("taken", format!("the key {fingerprint} is there already")));
         }
         let mut record = SshKey {
             id: SshKeyId(self.ids().uuid()),
             number: 0,
             rev: 0,
-            account: caller.account,
+            account: owner,
             name,
             public_key: key.to_openssh().map_err(Error::internal)?,
             fingerprint,
             created_at: self.now(),
         };
-        let account = self.account_own(caller).await?;
+        let account: Account = self.get(owner.0).await?;
         let mut changes = self.changes();
         changes.unchanged(&account);
         changes.insert(&record)?;

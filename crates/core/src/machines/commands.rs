@@ -1,16 +1,14 @@
 //! What callers may ask about machines.
 
 use super::create::Create;
-use super::delete::Delete;
-use super::identity::user_data_place;
-use super::limits::{check_keys, check_size, check_words};
-use super::power::{PowerWork, Ruling, Verb, ruling};
+use super::identity::{password_place, user_data_place};
+use super::limits::{check_attributes, check_keys, check_password, check_size, check_titles, check_words};
 use super::{HostName, Life, Machine, Observation, Observed, Power};
 use crate::access::{Act, Amount, Caller, Idempotency, acts};
 use crate::core::{Attempt, Core, decided};
 use crate::error::{Error, Result};
 use crate::hosts::Host;
-use crate::ids::{MachineId, VolumeId};
+use crate::ids::{AccountId, MachineId, VolumeId};
 use crate::ports::{CommandOutput, Console, DriverErrorKind, GuestCommand, IoLimits, StoreError};
 use crate::record::Kind;
 use crate::secret::Secret;
@@ -21,10 +19,25 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 /// A machine to be made. What is left out comes from the template.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct MachineAsk {
-    /// Host name; one is made up when left out.
+    /// Host name; one is made up when left out, from domain or title if they can be one.
     pub name: Option<String>,
+    /// What people call it, any text of at most 255 characters; the host name when left out.
+    pub title: String,
+    /// The full name asked for it, at most 253 characters; may be empty.
+    pub domain: String,
+    /// Whose it shall be, by id, number, login name or e-mail address; the caller's when left out. Administrators only
+    /// for others.
+    pub owner: Option<String>,
+    /// Cluster, by id, number or name; where the template lies when left out.
+    pub cluster: Option<String>,
+    /// Host, by id, number or name; where the template lies when left out.
+    pub host: Option<String>,
+    /// Password of the guest's administrator, where the template has cloud-init.
+    pub password: Option<Secret>,
+    /// What only one dialect understands, under that dialect's name; at most 16 KiB.
+    pub attributes: BTreeMap<String, serde_json::Value>,
     /// Template, by id, number, name or `name@version`.
     pub template: String,
     /// Virtual CPUs.
@@ -52,6 +65,10 @@ pub struct MachineAsk {
 /// Changes to a machine; what is left out stays.
 #[derive(Clone, Debug, Default)]
 pub struct MachineEdit {
+    /// What people call it; empty for the host name.
+    pub title: Option<String>,
+    /// The full name asked for it.
+    pub domain: Option<String>,
     /// Words of the owner.
     pub description: Option<String>,
     /// Replaces all labels.
@@ -78,7 +95,10 @@ impl Core {
     ) -> Result<Accepted<Machine>> {
         self.creates(caller, "machine").await?;
         check_words(&ask.description, &ask.labels)?;
+        check_titles(&ask.title, &ask.domain)?;
+        check_attributes(&ask.attributes)?;
         check_keys(&ask.ssh_keys)?;
+        check_password(ask)?;
         if ask.user_data.as_ref().is_some_and(|data| data.expose().len() > MAX_USER_DATA) {
             return Err(Error::invalid("user_data", "user data has at most 256 KiB"));
         }
@@ -101,7 +121,9 @@ impl Core {
         let network = self.network_usable(caller, ask.network.as_deref()).await?;
         let storage: StoragePlace = self.get(template.storage.0).await?;
         let host: Host = self.get(storage.host.0).await?;
-        let mut machine = self.machine_drafted(caller, ask, &template, &host)?;
+        self.placed_as_asked(caller, ask, &host).await?;
+        let owner = self.owner_asked(caller, ask.owner.as_deref()).await?;
+        let mut machine = self.machine_drafted(owner, ask, &template, &host).await?;
         for key in self.ssh_keys_of(machine.owner).await? {
             if !machine.ssh_keys.contains(&key) {
                 machine.ssh_keys.push(key);
@@ -141,12 +163,16 @@ impl Core {
             changes.insert(&self.replay(caller, asked, machine.id.0, Some(task.id.0)))?;
         }
         let name = machine.name.clone();
-        self.hand_over(caller, changes, machine, task).await.map_err(|error| taken(error, &name))
+        self.hand_over(caller, changes, machine, task).await.map_err(|error| match (error, &ask.name) {
+            // A name of our own making went to somebody else meanwhile: the next one is free.
+            (StoreError::Taken { kind: Kind::Machine, .. }, None) => Attempt::Stale,
+            (error, _) => taken(error, &name),
+        })
     }
 
-    fn machine_drafted(
+    async fn machine_drafted(
         &self,
-        caller: &Caller,
+        owner: AccountId,
         ask: &MachineAsk,
         template: &Template,
         host: &Host,
@@ -154,19 +180,22 @@ impl Core {
         let id = MachineId(self.ids().uuid());
         let name: HostName = match &ask.name {
             Some(name) => name.parse()?,
-            // The last 48 bits of a version 7 UUID are random.
-            None => format!("m-{:012x}", id.0.as_u128() & 0xffff_ffff_ffff).parse()?,
+            None => self.host_name_for(id, &ask.domain, &ask.title).await?,
         };
+        let seal =
+            |place, secret: &Option<Secret>| secret.as_ref().map(|one| self.seal(place, one)).transpose();
         let now = self.now();
         Ok(Machine {
             id,
             number: 0,
             rev: 0,
             name,
+            title: ask.title.clone(),
+            domain: ask.domain.clone(),
             description: ask.description.clone(),
             labels: ask.labels.clone(),
-            attributes: BTreeMap::new(),
-            owner: caller.account,
+            attributes: ask.attributes.clone(),
+            owner,
             cluster: host.cluster,
             host: host.id,
             template: template.id,
@@ -176,7 +205,8 @@ impl Core {
             nics: Vec::new(),
             medium: None,
             ssh_keys: ask.ssh_keys.iter().map(|key| key.trim().to_owned()).collect(),
-            user_data: ask.user_data.as_ref().map(|data| self.seal(user_data_place(id), data)).transpose()?,
+            user_data: seal(user_data_place(id), &ask.user_data)?,
+            password: seal(password_place(id), &ask.password)?,
             life: Life::Creating,
             wanted: if ask.start { Power::On } else { Power::Off },
             observed: Observation { power: Observed::Off, at: now, generation: 0 },
@@ -249,69 +279,6 @@ impl Core {
         ordered(self, &order, work)
     }
 
-    /// Changes a machine's power by a task. `force` lets a stop or restart cut the power instead of asking the guest.
-    ///
-    /// # Errors
-    /// Not found; busy; conflict `wrong_state`.
-    pub async fn machine_power(
-        &self,
-        caller: &Caller,
-        key: &str,
-        verb: Verb,
-        force: bool,
-    ) -> Result<Accepted<Machine>> {
-        decided(async || {
-            let mut machine = self.machine_for(caller, verb.act(), key).await?;
-            if let Some(holder) = machine.task {
-                return Err(Error::busy(format_args!("machine {}", machine.name), holder).into());
-            }
-            let wanted = match ruling(machine.life, machine.wanted, machine.observed.power, verb)? {
-                Ruling::AlreadySo => return Ok(Accepted { record: machine, task: None }),
-                Ruling::Do(wanted) => wanted,
-            };
-            let work = PowerWork::new(&machine, verb, force);
-            let task = self.machine_task(caller, &machine, verb.task_kind(), &work)?;
-            machine.wanted = wanted;
-            self.machine_handed_to(caller, machine, task).await
-        })
-        .await
-    }
-
-    /// Removes a machine and its own volumes by the task `machine.delete`.
-    ///
-    /// # Errors
-    /// Not found; busy while another task holds it.
-    pub async fn machine_delete(&self, caller: &Caller, key: &str) -> Result<Accepted<Machine>> {
-        decided(async || {
-            let mut machine = self.machine_for(caller, acts::MACHINE_DELETE, key).await?;
-            if machine.life == Life::Gone {
-                return Ok(Accepted { record: machine, task: None });
-            }
-            if let Some(holder) = machine.task {
-                return Err(Error::busy(format_args!("machine {}", machine.name), holder).into());
-            }
-            let task = self.machine_task(caller, &machine, "machine.delete", &Delete::new(machine.id))?;
-            machine.life = Life::Deleting;
-            machine.wanted = Power::Off;
-            self.machine_handed_to(caller, machine, task).await
-        })
-        .await
-    }
-
-    async fn machine_handed_to(
-        &self,
-        caller: &Caller,
-        mut machine: Machine,
-        task: Task,
-    ) -> Result<Accepted<Machine>, Attempt> {
-        machine.hold(task.id)?;
-        machine.updated_at = task.created_at;
-        let mut changes = self.changes();
-        changes.update(&machine)?;
-        changes.insert(&task)?;
-        Ok(self.hand_over(caller, changes, machine, task).await?)
-    }
-
     /// Changes what the owner may change: at once, but for a size of a machine that is on, which the task
     /// `machine.resize` changes.
     ///
@@ -329,6 +296,9 @@ impl Core {
                 return Err(Error::conflict("wrong_state", "the machine is gone").into());
             }
             let resize = self.resize_deed(&machine, edit).await?;
+            machine.title = edit.title.clone().unwrap_or(machine.title);
+            machine.domain = edit.domain.clone().unwrap_or(machine.domain);
+            check_titles(&machine.title, &machine.domain)?;
             machine.description = edit.description.clone().unwrap_or(machine.description);
             machine.labels = edit.labels.clone().unwrap_or(machine.labels);
             check_words(&machine.description, &machine.labels)?;

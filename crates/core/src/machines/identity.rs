@@ -85,6 +85,11 @@ pub(super) fn user_data_place(machine: MachineId) -> Place {
     Place { kind: Kind::Machine, record: machine.0, field: "user_data" }
 }
 
+/// Where the password of a guest's administrator is sealed.
+pub(super) fn password_place(machine: MachineId) -> Place {
+    Place { kind: Kind::Machine, record: machine.0, field: "password" }
+}
+
 impl Core {
     async fn cards_of(&self, machine: &Machine) -> Result<Vec<Card>> {
         let held: Vec<Address> = self.all(Filter::eq("machine", machine.id.0)).await?;
@@ -163,7 +168,7 @@ impl Core {
     /// JSON is YAML, so that nothing a caller wrote can break out of its place.
     fn default_user_data(&self, machine: &Machine) -> Result<String> {
         let key = self.host_key(machine)?;
-        let config = serde_json::json!({
+        let mut config = serde_json::json!({
             "hostname": machine.name,
             "preserve_hostname": false,
             "disable_root": false,
@@ -175,6 +180,13 @@ impl Core {
             },
             "users": [{ "name": "root", "ssh_authorized_keys": machine.ssh_keys }],
         });
+        if let Some(sealed) = &machine.password {
+            let password = self.unseal(password_place(machine.id), sealed)?;
+            // The list as one text is what every release of cloud-init understands.
+            let list = format!("root:{}\n", password.expose());
+            config["chpasswd"] = serde_json::json!({ "expire": false, "list": list });
+            config["ssh_pwauth"] = true.into();
+        }
         Ok(format!("#cloud-config\n{config:#}\n"))
     }
 }

@@ -24,9 +24,12 @@ mod inbound;
 mod limits;
 mod live;
 mod model;
+mod placing;
 pub(crate) mod power;
 mod query;
 mod spec;
+mod surroundings;
+pub(crate) mod turn;
 
 pub(crate) use alter::{if_still_up, is_up};
 pub(crate) use commands::amount;
@@ -37,3 +40,5 @@ pub(crate) use model::is_api_version;
 pub use model::{HostName, Life, Machine, Nic, Observation, Observed, Power};
 pub use power::Verb;
 pub(crate) use spec::disk as disk_of;
+pub use surroundings::{HostLoad, Surroundings};
+pub use turn::Busy;

@@ -191,6 +191,12 @@ pub struct Machine {
     pub rev: i64,
     /// The third name.
     pub name: HostName,
+    /// What people call it; many may have the same. Empty means the host name.
+    #[serde(default)]
+    pub title: String,
+    /// The full name that was asked for it; may be empty.
+    #[serde(default)]
+    pub domain: String,
     /// Words of the owner.
     #[serde(default)]
     pub description: String,
@@ -226,6 +232,9 @@ pub struct Machine {
     /// cloud-init user data of the owner, which often has passwords.
     #[serde(default)]
     pub user_data: Option<Sealed>,
+    /// Password of the guest's administrator.
+    #[serde(default)]
+    pub password: Option<Sealed>,
     /// What we promised.
     pub life: Life,
     /// What the owner asked for.
@@ -254,6 +263,11 @@ pub struct Machine {
 }
 
 impl Machine {
+    /// What people call it.
+    pub fn title(&self) -> &str {
+        if self.title.is_empty() { self.name.as_str() } else { &self.title }
+    }
+
     /// Takes hold of the machine for a task.
     ///
     /// # Errors
@@ -317,6 +331,9 @@ impl Record for Machine {
             ("memory_mib", i64::try_from(self.memory_mib.max(coming.1)).unwrap_or(i64::MAX).into()),
             ("created_at", self.created_at.0.into()),
             ("updated_at", self.updated_at.0.into()),
+            ("title", self.title().into()),
+            ("domain", self.domain.as_str().into()),
+            ("description", self.description.as_str().into()),
         ]
     }
 

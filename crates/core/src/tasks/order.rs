@@ -8,7 +8,6 @@ use crate::error::Result;
 use crate::ids::{AccountId, HostId, TaskId};
 use crate::ports::StoreError;
 use crate::record::Record;
-use serde::Serialize;
 use uuid::Uuid;
 
 /// A command's answer: the record, and the task that carries it out unless it was so already.
@@ -31,7 +30,7 @@ pub(crate) struct Order<'a> {
 }
 
 /// The row of a new task.
-pub(crate) fn ordered<W: Work + Serialize>(core: &Core, order: &Order<'_>, work: &W) -> Result<Task> {
+pub(crate) fn ordered(core: &Core, order: &Order<'_>, work: &dyn Work) -> Result<Task> {
     let now = core.now();
     Ok(Task {
         id: TaskId(core.ids().uuid()),

@@ -60,7 +60,8 @@ impl Runner {
             return self.undo(task, work, progress).await;
         }
         task.state = TaskState::Running;
-        let context = StepContext { core: &self.core, progress };
+        let before = task.clone();
+        let context = StepContext { core: &self.core, task: &before, progress };
         match work.run(&context).await {
             Ok(step) => {
                 task.attempt = 0;
@@ -70,7 +71,12 @@ impl Runner {
                 task.due = self.core.now();
                 match step.outcome {
                     Outcome::Next => task.message.clear(),
-                    Outcome::Wait { until, why } => (task.due, task.message) = (until, why),
+                    Outcome::Wait { until, why } => {
+                        (task.due, task.message) = (until, why);
+                        if work.is_waiting() {
+                            (task.state, task.started_at) = (TaskState::Queued, None);
+                        }
+                    }
                     Outcome::Done => self.end(&mut task, TaskState::Done),
                 }
                 Ok(Executed::new(task, step.changes))
@@ -85,7 +91,8 @@ impl Runner {
         mut work: Box<dyn work::Work>,
         progress: &Progress,
     ) -> Result<Executed> {
-        let context = StepContext { core: &self.core, progress };
+        let before = task.clone();
+        let context = StepContext { core: &self.core, task: &before, progress };
         let why = task.error.clone().unwrap_or_else(|| "it failed".into());
         let undone = work.undo(&context, &why).await;
         let ended = if task.error_code.as_deref() == Some("cancelled") {
@@ -179,11 +186,15 @@ impl Runner {
         changes.update(task).map_err(|error| StoreError::Failed(error.chain()))?;
         let release = !task.state.is_open() || task.due > self.core.now();
         changes.commit.fence = Some(Fence { task: task.id, epoch, release });
+        let written = if task.state.is_open() { Vec::new() } else { changes.commit.alterations.clone() };
         let committed = self.core.commit(changes).await?;
         // Decided before the commit: by its end, the time to wait may have passed.
         executed.released = release;
         if let Some(stamp) = committed.stamps.last() {
             (task.number, task.rev) = (stamp.number, stamp.rev);
+        }
+        if !task.state.is_open() {
+            self.core.turns_come(task, &written).await;
         }
         Ok(committed)
     }

@@ -51,6 +51,9 @@ pub(crate) fn decode(task: &Task) -> Result<Box<dyn Work>> {
         let work: W = serde_json::from_value(task.payload.clone()).map_err(Error::internal)?;
         Ok(Box::new(work))
     }
+    if machines::turn::Turn::is_in(task) {
+        return typed::<machines::turn::Turn>(task);
+    }
     match task.kind.as_str() {
         "machine.create" => typed::<machines::create::Create>(task),
         "machine.start" | "machine.stop" | "machine.restart" | "machine.reset" | "machine.pause"
@@ -79,6 +82,8 @@ pub(crate) fn decode(task: &Task) -> Result<Box<dyn Work>> {
 /// What a step may use.
 pub(crate) struct StepContext<'a> {
     pub(crate) core: &'a Core,
+    /// The task as it was when the step began.
+    pub(crate) task: &'a Task,
     /// Progress within the step, 0..=1.
     pub(crate) progress: &'a Progress,
 }
@@ -151,6 +156,11 @@ pub(crate) trait Work: Send + Sync {
 
     /// The work as it is kept in the task's row.
     fn payload(&self) -> Result<serde_json::Value>;
+
+    /// Whether nothing has been decided yet, so that the task is still queued however often it has looked.
+    fn is_waiting(&self) -> bool {
+        false
+    }
 
     /// Whether a wish to cancel is still honoured at this step.
     fn cancellable(&self) -> bool {

@@ -41,6 +41,25 @@ impl<S: Send + Sync> FromRequestParts<S> for By {
     }
 }
 
+/// What a request carries, for a public function that asks who it is only sometimes.
+#[derive(Debug)]
+pub(crate) struct Perhaps(Parts);
+
+impl<S: Send + Sync> FromRequestParts<S> for Perhaps {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Answer<Self> {
+        Ok(Self(parts.clone()))
+    }
+}
+
+impl Perhaps {
+    /// Who asks.
+    pub(crate) async fn caller(&self, state: &DoorState) -> Answer<Caller> {
+        session(state, &self.0).await.map(|session| session.caller)
+    }
+}
+
 impl<S: Send + Sync> FromRequestParts<S> for Asked {
     type Rejection = Refused;
 

@@ -5,6 +5,7 @@
 //! [`body::Body`] and [`filters::Filters`] from a request and answer with [`refused::Answer`]; lists are rendered by
 //! [`render::list`]. Not one member of a body of success is named `error`: the Go client takes that for a failure.
 
+pub(crate) mod auth;
 pub(crate) mod body;
 pub(crate) mod by;
 pub(crate) mod filters;
@@ -12,8 +13,6 @@ pub(crate) mod refused;
 pub(crate) mod render;
 pub(crate) mod routes;
 pub(crate) mod service;
-
-mod auth;
 
 use crate::state::DoorState;
 use axum::http::{HeaderValue, Method, StatusCode, header};
@@ -25,7 +24,7 @@ use serde_json::json;
 
 /// The functions of every service that is served.
 fn tables() -> Vec<Table> {
-    vec![auth::table()]
+    vec![auth::table(), crate::vmmanager::table(), crate::dcimanager::table()]
 }
 
 /// Method, whole path pattern and access (`public`, `user` or `administrator`) of every function, under both prefixes.

@@ -26,6 +26,9 @@ pub(super) const MACHINES: &[Field] = &[
     NUMBER,
     // Machines have host names, in lower case: an index serves them.
     Field::own("name", Word),
+    Field::own("title", Text),
+    Field::own("domain", Text),
+    Field::own("description", Text),
     Field::own("life", Word),
     Field::own("wanted", Word),
     Field::own("observed", Word),

@@ -40,7 +40,7 @@ async fn ssh_key_add(
     By(caller): By,
     Posted { value, .. }: Posted<SshKeyCreate>,
 ) -> Answer {
-    let ask = SshKeyAsk { name: value.name, public_key: value.public_key };
+    let ask = SshKeyAsk { account: None, name: value.name, public_key: value.public_key };
     let key = SshKey::from(state.core().ssh_key_add(&caller, ask).await?);
     Ok(created("ssh-keys", key.id, key))
 }

@@ -34,15 +34,19 @@ pub(super) async fn ask(
         if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
             return Ok(response);
         }
-        let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
-        let next = location.and_then(|location| url.join(location).ok());
-        let Some(next) = next else { return refuse("the server redirects to nowhere") };
-        if url.scheme() == "https" && next.scheme() != "https" {
-            return refuse("the server redirects from https to what is not encrypted");
-        }
-        url = next;
+        url = next(&url, response.headers().get(LOCATION).and_then(|value| value.to_str().ok()))?;
     }
     refuse(format!("the server redirects more than {MOST_REDIRECTIONS} times"))
+}
+
+/// Where a redirection leads; never from what is encrypted to what is not.
+fn next(from: &Url, location: Option<&str>) -> Result<Url, DriverError> {
+    let next = location.and_then(|location| from.join(location).ok());
+    let Some(next) = next else { return refuse("the server redirects to nowhere") };
+    if from.scheme() == "https" && next.scheme() != "https" {
+        return refuse("the server redirects from https to what is not encrypted");
+    }
+    Ok(next)
 }
 
 /// A client that reaches this host at addresses that may be reached, and nothing else.
@@ -120,4 +124,26 @@ pub(super) fn silent(rules: &FetchRules) -> DriverError {
 
 fn refuse<T>(why: impl Into<String>) -> Result<T, DriverError> {
     Err(DriverError::refused(why))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_redirection_never_leads_from_what_is_encrypted_to_what_is_not() {
+        let to = |from: &str, location: Option<&str>| next(&from.parse().unwrap(), location);
+        let (secure, plain) = ("https://a.example/x/disk", "http://a.example/x/disk");
+        for (from, location, expected) in [
+            (secure, "../y", "https://a.example/y"),
+            (secure, "//b.example/y", "https://b.example/y"),
+            (plain, "https://b.example/y", "https://b.example/y"),
+            (plain, "http://b.example/y", "http://b.example/y"),
+        ] {
+            assert_eq!(to(from, Some(location)).unwrap().as_str(), expected);
+        }
+        for location in [None, Some("http://a.example/x/disk"), Some("file:///etc/passwd"), Some("http://")] {
+            assert!(to(secure, location).is_err(), "{location:?}");
+        }
+    }
 }

@@ -196,6 +196,39 @@ mod tests {
         }
     }
 
+    /// CVE-2026-24708: the format is what was decided, never what the first bytes say, before growing and after it.
+    #[tokio::test]
+    async fn a_header_at_the_beginning_of_a_raw_disk_is_only_bytes() {
+        let Some(qemu_img) = crate::local::test_world::qemu_img() else { return };
+        let directory = tempfile::tempdir().unwrap();
+        let inside = directory.path().join("volumes");
+        std::fs::create_dir(&inside).unwrap();
+        let (evil, volume) = (directory.path().join("evil.raw"), inside.join("volume.qcow2"));
+        std::fs::write(directory.path().join("secret"), vec![0x5e; 1 << 20]).unwrap();
+        let backing = crate::local::overlay::Backing {
+            path: directory.path().join("secret").to_str().unwrap().into(),
+            format: hostler_core::templates::ImageFormat::Raw,
+        };
+        std::fs::write(&evil, crate::local::overlay::empty_image(1 << 20, Some(&backing)).unwrap()).unwrap();
+        // The inspector refuses it earlier; this is what holds behind the inspector, with a fence or without.
+        let source = File::open(&evil).unwrap();
+        convert(&qemu_img, source, SourceFormat::Raw, &volume, 1, &Progress::ignored()).await.unwrap();
+        resize(&qemu_img, &volume, 4 << 20).await.unwrap();
+        let seen = directory.path().join("seen.raw");
+        let mut read = crate::spawn::unconfined(&qemu_img);
+        read.args(["convert", "-f", "qcow2", "-O", "raw"]).args([&volume, &seen]);
+        assert!(read.status().unwrap().success());
+        let seen = std::fs::read(seen).unwrap();
+        assert_eq!(seen.len(), 4 << 20);
+        assert!(seen.starts_with(&std::fs::read(&evil).unwrap()), "the header is no longer content");
+        // What is no volume of ours is not taken for one, whatever a guess would make of it.
+        let foreign = inside.join("foreign");
+        std::fs::write(&foreign, vec![1; 1 << 20]).unwrap();
+        let error = resize(&qemu_img, &foreign, 4 << 20).await.unwrap_err();
+        assert!(error.detail.contains("qcow2"), "{error}");
+        assert_eq!(foreign.metadata().unwrap().len(), 1 << 20);
+    }
+
     #[test]
     fn a_full_disk_is_told_apart() {
         let full = "qemu-img: error while writing at byte 0: No space left on device";

@@ -9,12 +9,14 @@
 
 use crate::directory::Directory;
 use crate::durable::io_failed;
-use crate::spawn::{User, resolve_binary, unconfined};
+use crate::spawn::{Confinement, Limits, Reach, User, confined, resolve_binary};
 use hostler_core::ports::{Boot, DriverError};
 use hostler_core::templates::Firmware;
 use serde_json::json;
+use std::fs::File;
+use std::io::{Read, Seek};
+use std::os::fd::AsRawFd;
 use std::path::Path;
-use std::process::Stdio;
 
 /// The Debian package that brings the files below.
 const PACKAGE: &str = "ovmf";
@@ -28,6 +30,8 @@ const SECURE_VARIABLES: &str = "OVMF_VARS_4M.ms.fd";
 
 /// A machine's variables, in its directory.
 const OWN: &str = "firmware.qcow2";
+/// Bytes; the distribution's have half a MiB.
+const LARGEST_VARIABLES: u64 = 64 << 20;
 const CODE_NODE: &str = "firmware-code";
 const VARIABLES_NODE: &str = "firmware-variables";
 
@@ -94,7 +98,8 @@ pub(super) fn prepare(home: &Directory, user: Option<&User>, boot: &Boot) -> Res
     match home.metadata(OWN) {
         Ok(_) => {}
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let image = variables(if secure { SECURE_VARIABLES } else { VARIABLES })?;
+            let template = Path::new(FOLDER).join(if secure { SECURE_VARIABLES } else { VARIABLES });
+            let image = variables(&resolve_binary(Path::new("qemu-img")), &template, user)?;
             home.write(OWN, ".firmware.qcow2", &image).map_err(|error| failed(&error))?;
         }
         Err(error) => return Err(failed(&error)),
@@ -102,19 +107,39 @@ pub(super) fn prepare(home: &Directory, user: Option<&User>, boot: &Boot) -> Res
     user.map_or(Ok(()), |user| home.give(OWN, Some(user.uid), Some(user.gid))).map_err(|error| failed(&error))
 }
 
-/// A template of variables as qcow2. Made where no guest's process can put anything in the way.
-fn variables(template: &str) -> Result<Vec<u8>, DriverError> {
-    let failed = |error: &std::io::Error| io_failed("cannot make the firmware's variables", error);
-    let making = tempfile::NamedTempFile::new().map_err(|error| failed(&error))?;
-    let mut convert = unconfined(&resolve_binary(Path::new("qemu-img")));
-    convert.args(["convert", "-f", "raw", "-O", "qcow2"]).stdin(Stdio::null());
-    convert.arg(Path::new(FOLDER).join(template)).arg(making.path());
-    let output = convert.output().map_err(|error| failed(&error))?;
+/// A template of variables as qcow2. Made as the machine's user in a file without a name: nobody can put anything in
+/// its way, and the user need not be let in where it lies.
+fn variables(qemu_img: &Path, template: &Path, user: Option<&User>) -> Result<Vec<u8>, DriverError> {
+    let failed = |error: std::io::Error| io_failed("cannot make the firmware's variables", &error);
+    let mut making = tempfile::tempfile().map_err(failed)?;
+    if let Some(user) = user {
+        std::os::unix::fs::fchown(&making, Some(user.uid), Some(user.gid)).map_err(failed)?;
+    }
+    let output = confined(qemu_img, confinement(&making, template, user))
+        .and_then(|mut convert| {
+            convert.args(["convert", "-f", "raw", "-O", "qcow2"]).arg(template).arg("/proc/self/fd/0");
+            convert.current_dir("/").stdin(making.try_clone()?).output()
+        })
+        .map_err(failed)?;
     if !output.status.success() {
         let words = String::from_utf8_lossy(&output.stderr);
         return Err(DriverError::refused(format!("cannot make the firmware's variables: {}", words.trim())));
     }
-    std::fs::read(making.path()).map_err(|error| failed(&error))
+    let mut image = Vec::new();
+    making.rewind().and_then(|()| making.read_to_end(&mut image)).map_err(failed)?;
+    Ok(image)
+}
+
+fn confinement(making: &File, template: &Path, user: Option<&User>) -> Confinement {
+    let making = format!("/proc/self/fd/{}", making.as_raw_fd()).into();
+    let limits = Limits {
+        file_bytes: Some(LARGEST_VARIABLES),
+        memory_bytes: Some(4 << 30),
+        cpu_s: Some(60),
+        files: None,
+    };
+    let reach = Some(Reach { readable: vec![template.to_owned()], writable: vec![making] });
+    Confinement { user: user.cloned(), reach, limits, ..Confinement::default() }
 }
 
 #[cfg(test)]
@@ -150,5 +175,33 @@ mod tests {
         std::fs::write(&own, "written by the guest").unwrap();
         prepare(&home, None, &SECURE).unwrap();
         assert_eq!(std::fs::read(&own).unwrap(), b"written by the guest");
+    }
+
+    /// A program in place of `qemu-img` that tells who it is and reads what it should not.
+    #[test]
+    fn the_tool_is_the_machines_user_and_reaches_the_template_only() {
+        if !rustix::process::geteuid().is_root() || crate::spawn::landlock_problem().is_some() {
+            eprintln!("SKIPPED: only root can give a child another user, and only Landlock fences it in");
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let open = || std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        let (tool, template) = (folder.path().join("bin/tool"), folder.path().join("template"));
+        std::fs::create_dir(folder.path().join("bin")).unwrap();
+        let script =
+            "#!/bin/sh\n{ id -u; cat \"$6\"; cat /etc/hostname || echo fenced; } 2>/dev/null > \"$7\"\n";
+        std::fs::write(&tool, script).unwrap();
+        std::fs::write(&template, "variables\n").unwrap();
+        for path in [folder.path(), &folder.path().join("bin"), &tool] {
+            std::fs::set_permissions(path, open()).unwrap();
+        }
+        let user = User { uid: 1_900_000_001, gid: 1_900_000_000, groups: Vec::new() };
+        let told = variables(&tool, &template, Some(&user)).unwrap();
+        assert_eq!(String::from_utf8_lossy(&told), "1900000001\nvariables\nfenced\n");
+        if missing().is_none() {
+            let template = Path::new(FOLDER).join(VARIABLES);
+            let made = variables(&resolve_binary(Path::new("qemu-img")), &template, Some(&user)).unwrap();
+            assert!(made.starts_with(b"QFI\xfb"));
+        }
     }
 }

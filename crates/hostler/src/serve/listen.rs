@@ -3,8 +3,7 @@
 use crate::config::Listen;
 use crate::failure::Failure;
 use crate::socket::SocketPath;
-use axum::extract::connect_info::Connected;
-use axum::serve::{IncomingStream, Listener};
+use axum::serve::Listener;
 use hostler_doors::LocalPeer;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
@@ -100,16 +99,6 @@ impl Listener for LocalListener {
 
 fn local_peer(uid: u32) -> LocalPeer {
     LocalPeer { uid, server_uid: rustix::process::geteuid().as_raw() }
-}
-
-/// Who is at the other end of a connection to [`LocalListener`].
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Peer(pub(super) LocalPeer);
-
-impl Connected<IncomingStream<'_, LocalListener>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, LocalListener>) -> Self {
-        Self(*stream.remote_addr())
-    }
 }
 
 #[cfg(test)]

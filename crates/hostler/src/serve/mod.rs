@@ -9,6 +9,7 @@
 
 mod arrival;
 mod background;
+mod connections;
 mod data_dir;
 mod drivers;
 mod first;
@@ -32,18 +33,18 @@ use crate::output;
 use arrival::Arrived;
 use axum::Router;
 use axum::extract::{ConnectInfo, Request};
-use axum::middleware::map_request;
 use axum::serve::ListenerExt;
 use hostler_core::Core;
 use hostler_core::core::{LocalHost, Parts};
 use hostler_core::ports::{Clock, Ids, Store};
-use hostler_doors::{DoorState, Entrance, OverTls, router};
-use listen::{LocalListener, Peer};
+use hostler_doors::{DoorState, Entrance, LocalPeer, OverTls, router};
+use hyper::body::Incoming;
+use listen::LocalListener;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use tls::{Keeper, Tls, TlsListener, TlsPeer};
+use tls::{Keeper, Tls, TlsListener};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
@@ -167,33 +168,25 @@ async fn serve_tcp(listener: TcpListener, router: Router, stop: CancellationToke
     let listener = listener.tap_io(|stream| {
         let _ = stream.set_nodelay(true);
     });
-    let service = router.into_make_service_with_connect_info::<SocketAddr>();
-    axum::serve(listener, service).with_graceful_shutdown(stop.cancelled_owned()).await
+    let mark = |peer: &SocketAddr, request: &mut Request<Incoming>| {
+        request.extensions_mut().insert(ConnectInfo(*peer));
+    };
+    connections::serve(listener, router, mark, stop).await
 }
 
 async fn serve_tls(listener: TlsListener, router: Router, stop: CancellationToken) -> std::io::Result<()> {
-    let router = router.layer(map_request(async |mut request: Request| {
-        let extensions = request.extensions_mut();
-        if let Some(ConnectInfo(TlsPeer(peer))) = extensions.remove::<ConnectInfo<TlsPeer>>() {
-            extensions.insert(ConnectInfo(peer));
-            extensions.insert(OverTls);
-        }
-        request
-    }));
-    let service = router.into_make_service_with_connect_info::<TlsPeer>();
-    axum::serve(listener, service).with_graceful_shutdown(stop.cancelled_owned()).await
+    let mark = |peer: &SocketAddr, request: &mut Request<Incoming>| {
+        request.extensions_mut().insert(ConnectInfo(*peer));
+        request.extensions_mut().insert(OverTls);
+    };
+    connections::serve(listener, router, mark, stop).await
 }
 
 async fn serve_unix(listener: LocalListener, router: Router, stop: CancellationToken) -> std::io::Result<()> {
-    // The doors know what to make of a local peer; how it connected is no business of theirs.
-    let router = router.layer(map_request(async |mut request: Request| {
-        if let Some(ConnectInfo(Peer(peer))) = request.extensions_mut().remove::<ConnectInfo<Peer>>() {
-            request.extensions_mut().insert(peer);
-        }
-        request
-    }));
-    let service = router.into_make_service_with_connect_info::<Peer>();
-    axum::serve(listener, service).with_graceful_shutdown(stop.cancelled_owned()).await
+    let mark = |peer: &LocalPeer, request: &mut Request<Incoming>| {
+        request.extensions_mut().insert(*peer);
+    };
+    connections::serve(listener, router, mark, stop).await
 }
 
 /// Lets steps finish, then answers; cuts off what takes too long.

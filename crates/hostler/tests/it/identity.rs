@@ -328,7 +328,7 @@ async fn a_group_and_its_members_come_and_go() {
 async fn new_machines_let_the_owners_keys_in() {
     let world = World::with_template().await.unwrap();
     let line = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJiJqp2JGL4oVHFGBhYm4p8IiNE0VzJOmwPEk4hXk7tM ann@home";
-    let ask = || SshKeyAsk { name: String::new(), public_key: line.into() };
+    let ask = || SshKeyAsk { public_key: line.into(), ..SshKeyAsk::default() };
     let key = world.core.ssh_key_add(&world.admin, ask()).await.unwrap();
     assert_eq!(key.name, "ann@home");
     assert_eq!(world.core.ssh_key_add(&world.admin, ask()).await.unwrap_err().code, "taken");

@@ -3,7 +3,7 @@
 
 use anyhow::{Context, Result, ensure};
 use hostler_core::core::ListAsk;
-use hostler_core::machines::{NicAsk, Verb as Power};
+use hostler_core::machines::{Busy, NicAsk, Verb as Power};
 use hostler_core::media::MediumAsk;
 use hostler_core::ports::{DriverErrorKind, ImageSource, IoLimits};
 use hostler_core::snapshots::SnapshotAsk;
@@ -19,6 +19,8 @@ enum Scene {
     Create,
     Power(Power, bool),
     Delete,
+    /// A command that waits for its turn behind one that holds the machine.
+    Turn(Option<Power>),
     TemplateMake,
     TemplateDelete,
     VolumeCreate,
@@ -61,7 +63,7 @@ enum Then {
     Grown,
 }
 
-const SCENES: [Scene; 36] = [
+const SCENES: [Scene; 38] = [
     Scene::Create,
     Scene::Power(Power::Start, false),
     Scene::Power(Power::Stop, false),
@@ -72,6 +74,8 @@ const SCENES: [Scene; 36] = [
     Scene::Power(Power::Pause, false),
     Scene::Power(Power::Resume, false),
     Scene::Delete,
+    Scene::Turn(Some(Power::Start)),
+    Scene::Turn(None),
     Scene::TemplateMake,
     Scene::TemplateDelete,
     Scene::VolumeCreate,
@@ -149,6 +153,7 @@ async fn stage(scene: Scene) -> Result<World> {
     match scene {
         Scene::Power(..)
         | Scene::Delete
+        | Scene::Turn(_)
         | Scene::SnapshotTake(_)
         | Scene::SnapshotRevert(_)
         | Scene::SnapshotRemove(_)
@@ -248,6 +253,13 @@ async fn ask(world: &World, scene: Scene) -> Result<()> {
         Scene::Create => drop(core.machine_create(admin, &World::machine("m"), None).await?),
         Scene::Power(verb, force) => drop(core.machine_power(admin, "m", verb, force).await?),
         Scene::Delete => drop(core.machine_delete(admin, "m").await?),
+        Scene::Turn(verb) => {
+            core.machine_power(admin, "m", Power::Stop, true).await?;
+            match verb {
+                Some(verb) => drop(core.machine_power_when(admin, "m", verb, false, Busy::Queue).await?),
+                None => drop(core.machine_delete_when(admin, "m", Busy::Queue).await?),
+            }
+        }
         Scene::TemplateMake => {
             let mut ask = hostler_core::templates::TemplateAsk {
                 name: "another".into(),
@@ -340,7 +352,7 @@ async fn fails_cleanly(scene: Scene, verb: Verb) -> Result<bool> {
     ensure!(!task.state.is_open(), "the task is still open");
     if task.state == TaskState::Failed {
         ensure!(task.error.as_ref().is_some_and(|error| !error.is_empty()), "it does not say why");
-        if matches!(scene, Scene::Delete) {
+        if matches!(scene, Scene::Delete | Scene::Turn(None)) {
             // Cannot be taken back: it says why, and asking again goes through.
             world.core.machine_delete(&world.admin, "m").await?;
             world.run_tasks(Mode::Plain).await?;

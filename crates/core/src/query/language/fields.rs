@@ -5,7 +5,7 @@
 //! mistake. A missing value answers to `EQ null` and to `NE` with any value, and to nothing else.
 
 use super::Malformed;
-use super::literals::{begins, compare, incomparable, moment, nothing, number, shown_moment};
+use super::literals::{begins, compare, incomparable, moment, nothing, number, shifted, shown_moment};
 use super::syntax::{Comparison, Expression, Literal, Operator};
 use crate::query::{Compare, Filter, Row};
 use crate::record::{Kind, Value};
@@ -16,6 +16,8 @@ use uuid::Uuid;
 pub enum Holds {
     /// Whole numbers.
     Number,
+    /// Whole numbers that the list shows with so much added. A pattern without wildcards is compared as a number.
+    Shifted(i64),
     /// Text, compared without regard to the case of ASCII letters.
     Text,
     /// Text that is kept in lower case: compared like text, and by an index.
@@ -110,7 +112,11 @@ impl Field {
             (_, Place::Cases(_), _) => false,
             (Value::Text(_), _, Holds::Text | Holds::Word) => true,
             (Value::Id(_), _, Holds::Key) => true,
-            (Value::Int(_), _, Holds::Number | Holds::Bool | Holds::Moment | Holds::Shown) => true,
+            (
+                Value::Int(_),
+                _,
+                Holds::Number | Holds::Shifted(_) | Holds::Bool | Holds::Moment | Holds::Shown,
+            ) => true,
             _ => false,
         }
     }
@@ -224,6 +230,7 @@ fn condition(column: &'static str, holds: Holds, operator: Operator, literal: &L
     }
     match holds {
         Holds::Number => number(column, operator, text),
+        Holds::Shifted(by) => shifted(column, operator, text, by),
         Holds::Moment => moment(column, operator, text),
         Holds::Shown => shown_moment(column, operator, text),
         Holds::Text => Filter::Folded(column, compare(operator), text.into()),
@@ -250,7 +257,7 @@ fn alike(column: &'static str, holds: Holds, pattern: &str) -> Filter {
             Some(prefix) => begins(column, prefix),
             None => shown_moment(column, Operator::Eq, pattern),
         },
-        Holds::Bool | Holds::Moment | Holds::Key => {
+        Holds::Bool | Holds::Moment | Holds::Key | Holds::Shifted(_) => {
             condition(column, holds, Operator::Eq, &Literal::Quoted(pattern.to_owned()))
         }
     }
@@ -280,6 +287,7 @@ mod tests {
 
     const FIELDS: &[Field] = &[
         Field::of("id", Holds::Number, "number"),
+        Field::of("consul_id", Holds::Shifted(1_000_000_000), "number"),
         Field::own("name", Holds::Word),
         Field::own("created_at", Holds::Moment),
         Field::own("owner", Holds::Key),
@@ -308,6 +316,10 @@ mod tests {
     fn the_type_of_the_field_decides() {
         for (text, filter) in [
             ("id EQ '5'", Filter::eq("number", 5)),
+            ("consul_id EQ '1000000007'", Filter::eq("number", 7)),
+            ("consul_id CP 1000000007", Filter::eq("number", 7)),
+            ("consul_id LT 1000000007.5", Filter::Is("number", Compare::Le, 7.into())),
+            ("consul_id GE -99999999999999999999", Filter::ne("number", Value::Null)),
             ("id EQ x", Filter::Or(vec![])),
             ("id NE x", Filter::All),
             ("name EQ 'WEB'", Filter::eq("name", "web")),
@@ -357,7 +369,10 @@ mod tests {
     fn fields_that_do_not_exist_are_told_with_their_place() {
         let error = language::filter("(name EQ 'ü') AND colour EQ 1", FIELDS).unwrap_err();
         assert_eq!(error.position, 18);
-        assert!(error.text.starts_with("there is no field `colour` here; known: id, name"), "{error}");
+        assert!(
+            error.text.starts_with("there is no field `colour` here; known: id, consul_id, name"),
+            "{error}"
+        );
         // Names are told apart by case.
         assert!(language::filter("Name EQ 'a'", FIELDS).is_err());
     }

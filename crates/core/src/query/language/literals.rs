@@ -17,10 +17,20 @@ enum Decimal {
 
 /// A whole number column compared with a literal that need not be whole, nor a number.
 pub(super) fn number(column: &'static str, operator: Operator, text: &str) -> Filter {
+    shifted(column, operator, text, 0)
+}
+
+/// The same for a column that is shown with so much added.
+pub(super) fn shifted(column: &'static str, operator: Operator, text: &str, by: i64) -> Filter {
     let any = Filter::ne(column, Value::Null);
     let at_most = |value: i64| Filter::Is(column, Compare::Le, value.into());
     let more_than = |value: i64| Filter::Is(column, Compare::Gt, value.into());
-    let Some(decimal) = decimal(text) else { return incomparable(operator) };
+    let decimal = decimal(text).map(|decimal| match decimal {
+        Decimal::Whole(value) => value.checked_sub(by).map_or(Decimal::Below, Decimal::Whole),
+        Decimal::After(value) => value.checked_sub(by).map_or(Decimal::Below, Decimal::After),
+        beyond => beyond,
+    });
+    let Some(decimal) = decimal else { return incomparable(operator) };
     match (operator, decimal) {
         (operator, Decimal::Whole(value)) => Filter::Is(column, compare(operator), value.into()),
         (Operator::Ne, _) => Filter::All,

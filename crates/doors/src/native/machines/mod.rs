@@ -134,6 +134,12 @@ async fn machine_create(
 ) -> Answer {
     let ask = machines::MachineAsk {
         name: value.name,
+        title: value.title,
+        domain: value.domain,
+        owner: value.owner,
+        cluster: value.cluster,
+        host: value.host,
+        password: value.password.map(Secret::new),
         template: value.template,
         vcpus: value.vcpus,
         memory_mib: value.memory_mib,
@@ -145,6 +151,7 @@ async fn machine_create(
         description: value.description,
         labels: value.labels,
         start: value.start,
+        ..machines::MachineAsk::default()
     };
     let replayed = match &idempotency {
         Some(asked) => state.core().answered_before(&caller, asked).await?,
@@ -237,6 +244,8 @@ async fn machine_edit(
     Posted { value, .. }: Posted<MachineEdit>,
 ) -> Answer {
     let edit = machines::MachineEdit {
+        title: value.title,
+        domain: value.domain,
         description: value.description,
         labels: value.labels,
         vcpus: value.vcpus,

@@ -65,6 +65,8 @@ async fn one(
         id: record.id.0,
         number: record.number,
         name: record.name.to_string(),
+        title: record.title().to_owned(),
+        domain: record.domain.clone(),
         description: record.description.clone(),
         labels: record.labels.clone(),
         owner: record.owner.0,

@@ -16,6 +16,10 @@ pub struct Machine {
     pub number: i64,
     /// The host name.
     pub name: String,
+    /// What people call it; many may have the same.
+    pub title: String,
+    /// The full name asked for it; may be empty.
+    pub domain: String,
     /// Words of the owner.
     pub description: String,
     /// Words of the owner, by key.
@@ -146,6 +150,24 @@ pub struct MachineCreate {
     /// Host name; one is made up when left out.
     #[serde(default)]
     pub name: Option<String>,
+    /// What people call it, at most 255 characters; the host name when left out.
+    #[serde(default)]
+    pub title: String,
+    /// The full name asked for it, at most 253 characters.
+    #[serde(default)]
+    pub domain: String,
+    /// Whose it shall be, by id, number, login name or e-mail address; administrators only for others.
+    #[serde(default)]
+    pub owner: Option<String>,
+    /// Cluster, by id, number or name; where the template lies when left out.
+    #[serde(default)]
+    pub cluster: Option<String>,
+    /// Host, by id, number or name; where the template lies when left out.
+    #[serde(default)]
+    pub host: Option<String>,
+    /// Password of the guest's administrator, where the template has cloud-init.
+    #[serde(default)]
+    pub password: Option<String>,
     /// Template, by id, number, name or `name@version`.
     pub template: String,
     /// Virtual CPUs.
@@ -193,6 +215,12 @@ pub struct UserData {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MachineEdit {
+    /// What people call it; empty for the host name.
+    #[serde(default)]
+    pub title: Option<String>,
+    /// The full name asked for it.
+    #[serde(default)]
+    pub domain: Option<String>,
     /// Words of the owner.
     #[serde(default)]
     pub description: Option<String>,

@@ -29,6 +29,7 @@ pub(super) fn virtual_size<R: Read + Seek>(image: &mut Image<'_, R>) -> Result<u
     if first.directory_at == AT_END {
         footer(image, &first)?;
     }
+    // Without a size here, the description would say which files the disk consists of: no size is refused for all formats.
     first.capacity.checked_mul(SECTOR).map_or_else(|| refuse("the image's size is impossible"), Ok)
 }
 
@@ -48,10 +49,6 @@ impl Geometry {
             return refuse("only versions 1 to 3 of vmdk are known");
         }
         let (capacity, grain, entries) = (header.u64(12)?, header.u64(20)?, u64::from(header.u32(44)?));
-        // Without a size here, the description would say which files the disk consists of.
-        if capacity == 0 {
-            return refuse("the image is empty");
-        }
         if !grain.is_power_of_two() || grain > MOST_GRAIN || !(1..=512).contains(&entries) {
             return refuse("the image has tables of an impossible size");
         }

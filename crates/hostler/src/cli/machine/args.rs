@@ -74,6 +74,18 @@ pub(in crate::cli) struct Create {
     /// Host name; one is made up when left out
     #[arg(long, short)]
     pub(super) name: Option<String>,
+    /// What people call it [default: the host name]
+    #[arg(long, default_value = "", hide_default_value = true)]
+    pub(super) title: String,
+    /// The full name asked for it
+    #[arg(long, default_value = "", hide_default_value = true)]
+    pub(super) domain: String,
+    /// Account whose it shall be; for administrators
+    #[arg(long, value_name = "ACCOUNT")]
+    pub(super) owner: Option<String>,
+    /// File with the administrator's password inside, for templates with cloud-init; - for standard input
+    #[arg(long, value_name = "FILE")]
+    pub(super) password_file: Option<PathBuf>,
     /// What it is made from: name, name@version, number or id
     #[arg(long, short)]
     pub(super) template: String,
@@ -182,6 +194,12 @@ pub(in crate::cli) struct Delete {
 pub(in crate::cli) struct Edit {
     /// The machine
     pub(super) machine: String,
+    /// What people call it; empty for the host name
+    #[arg(long)]
+    pub(super) title: Option<String>,
+    /// The full name asked for it
+    #[arg(long)]
+    pub(super) domain: Option<String>,
     /// Words about it
     #[arg(long)]
     pub(super) description: Option<String>,

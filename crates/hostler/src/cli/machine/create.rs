@@ -39,6 +39,12 @@ fn request(create: Create) -> Result<MachineCreate, Failure> {
     let user_data = create.user_data.as_deref().map(read).transpose()?;
     Ok(MachineCreate {
         name: create.name,
+        title: create.title,
+        domain: create.domain,
+        owner: create.owner,
+        cluster: None,
+        host: None,
+        password: create.password_file.as_deref().map(password).transpose()?,
         template: create.template,
         vcpus: create.vcpus,
         memory_mib: create.memory,
@@ -82,6 +88,18 @@ fn usual_keys() -> Vec<String> {
     let keys = files.iter().filter_map(|path| std::fs::read_to_string(path).ok());
     // Certificates lie there as `-cert.pub`; those are not keys to let in.
     keys.flat_map(|content| lines(&content)).filter(|key| !key.contains("-cert-v01@")).collect()
+}
+
+/// The first line of a file.
+fn password(path: &Path) -> Result<String, Failure> {
+    let read = if path == Path::new("-") {
+        std::io::read_to_string(std::io::stdin())
+    } else {
+        std::fs::read_to_string(path)
+    };
+    let text = read
+        .map_err(|error| Failure::because(format!("cannot read the password {}", path.display()), &error))?;
+    Ok(text.lines().next().unwrap_or_default().to_owned())
 }
 
 fn read(path: &Path) -> Result<String, Failure> {

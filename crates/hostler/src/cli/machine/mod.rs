@@ -104,8 +104,14 @@ async fn remove(session: &Session, machine: &str, wait: Wait) -> Result<(), Fail
 async fn change_record(session: &Session, edit: Edit) -> Result<(), Failure> {
     let path = ["machines", edit.machine.as_str()];
     let labels = (edit.no_labels || !edit.labels.is_empty()).then(|| edit.labels.into_iter().collect());
-    let change =
-        MachineEdit { description: edit.description, labels, vcpus: edit.vcpus, memory_mib: edit.memory };
+    let change = MachineEdit {
+        title: edit.title,
+        domain: edit.domain,
+        description: edit.description,
+        labels,
+        vcpus: edit.vcpus,
+        memory_mib: edit.memory,
+    };
     if change == MachineEdit::default() {
         return Err(
             Failure::usage("nothing to change").hint("`hostler machine edit --help` lists what can be")
@@ -207,6 +213,8 @@ fn fields(machine: &Machine) -> Vec<(&'static str, String)> {
         ("name", machine.name.clone()),
         ("number", machine.number.to_string()),
         ("id", machine.id.to_string()),
+        ("title", machine.title.clone()),
+        ("domain", machine.domain.clone()),
         ("description", machine.description.clone()),
         ("state", state(machine)),
         ("reason", machine.reason.clone().unwrap_or_default()),

@@ -1,8 +1,7 @@
 //! Shakes hands on accepted connections. Each has its own deadline and waits for no other, so that whoever says nothing
 //! holds up nobody; who speaks plain HTTP is told so.
 
-use axum::extract::connect_info::Connected;
-use axum::serve::{IncomingStream, Listener};
+use axum::serve::Listener;
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -55,16 +54,6 @@ impl Listener for TlsListener {
 
     fn local_addr(&self) -> io::Result<Self::Addr> {
         self.tcp.local_addr()
-    }
-}
-
-/// Who is at the other end of a connection to [`TlsListener`].
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct TlsPeer(pub(crate) SocketAddr);
-
-impl Connected<IncomingStream<'_, TlsListener>> for TlsPeer {
-    fn connect_info(stream: IncomingStream<'_, TlsListener>) -> Self {
-        Self(*stream.remote_addr())
     }
 }
 

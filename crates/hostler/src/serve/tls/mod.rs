@@ -12,7 +12,7 @@ mod pair;
 mod validity;
 
 pub(super) use keeper::Keeper;
-pub(super) use listener::{TlsListener, TlsPeer};
+pub(super) use listener::TlsListener;
 pub(crate) use pair::fingerprint;
 
 use crate::config;
