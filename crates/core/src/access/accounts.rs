@@ -3,7 +3,9 @@
 //! There is always an enabled administrator: a commit that takes one away holds on to another, so that two
 //! administrators who remove each other at the same time do not both succeed.
 
-use super::{Account, Caller, Credential, CredentialKind, Grant, Member, Origin, Quota, Role, SshKey};
+use super::{
+    Account, Action, Caller, Credential, CredentialKind, Grant, Member, Origin, Quota, Role, SshKey,
+};
 use crate::core::{Attempt, Changes, Core, ListAsk, Page, decided};
 use crate::error::{Error, Result};
 use crate::ids::{AccountId, CredentialId};
@@ -202,15 +204,14 @@ impl Core {
     pub async fn account_change(&self, caller: &Caller, key: &str, change: AccountChange) -> Result<Account> {
         let id = self.account_get(caller, key).await?.id;
         let object = Some((Account::KIND, id.0));
-        if !caller.is_administrator() {
-            if id != caller.account || change.role.is_some() || change.enabled.is_some() {
-                let text = "only an administrator may change other accounts, roles and who is enabled";
-                return Err(self.deny(caller, "account.change", object, text).await);
-            }
-            if caller.scope.is_some() {
-                let text = "a token that is limited to some actions does not change its account";
-                return Err(self.deny(caller, "account.change", object, text).await);
-            }
+        let administers = caller.is_administrator() && caller.is_scoped_for(Action::All.word());
+        if !administers && caller.scope.is_some() {
+            let text = "a token that is limited to some actions changes no account";
+            return Err(self.deny(caller, "account.change", object, text).await);
+        }
+        if !administers && (id != caller.account || change.role.is_some() || change.enabled.is_some()) {
+            let text = "only an administrator may change other accounts, roles and who is enabled";
+            return Err(self.deny(caller, "account.change", object, text).await);
         }
         let email = change.email.as_deref().map(checked_email).transpose()?;
         let full_name = change.full_name.as_deref().map(checked_full_name).transpose()?;
@@ -326,12 +327,12 @@ impl Core {
         Ok(())
     }
 
-    /// The commit fails unless the caller's account, which is to own something, is still there.
+    /// The commit fails unless an account, which is to own something, is still there.
     ///
     /// # Errors
     /// Unauthenticated, when it is no more.
-    pub(crate) async fn owner_stays(&self, caller: &Caller, changes: &mut Changes) -> Result<()> {
-        let account: Option<Account> = self.find(caller.account.0).await?;
+    pub(crate) async fn owner_stays(&self, owner: AccountId, changes: &mut Changes) -> Result<()> {
+        let account: Option<Account> = self.find(owner.0).await?;
         changes.unchanged(&account.ok_or_else(|| Error::unauthenticated("this account is no more"))?);
         Ok(())
     }

@@ -248,8 +248,11 @@ impl Core {
             _ => self.credential_behind(key).await?,
         };
         let found = found.ok_or_else(missing)?;
-        if found.account != caller.account && !caller.is_administrator() {
-            return Err(missing());
+        if found.account != caller.account {
+            if !caller.is_administrator() {
+                return Err(missing());
+            }
+            self.administers(caller, "credential.end", "end credentials of others").await?;
         }
         decided(async || {
             // Its last use may be written meanwhile; then it is ended as it is now.

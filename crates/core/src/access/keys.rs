@@ -50,7 +50,7 @@ impl Core {
         }
         let owner = ask.account.unwrap_or(caller.account);
         if owner != caller.account {
-            caller.may_administer("add SSH keys of others")?;
+            self.administers(caller, "ssh_key.add", "add SSH keys of others").await?;
         }
         let (key, fingerprint) = parsed(&ask.public_key)?;
         let name = match ask.name.trim() {

@@ -192,6 +192,11 @@ impl Core {
         error
     }
 
+    /// Writes down that a door denied the caller a whole function, `action`, before any command was asked.
+    pub async fn note_denial(&self, caller: &Caller, action: &str, reason: &str) {
+        self.deny(caller, action, None, reason).await;
+    }
+
     /// The denial of something for this reason, written down.
     pub(crate) async fn deny(
         &self,

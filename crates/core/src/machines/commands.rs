@@ -137,7 +137,7 @@ impl Core {
         let mut changes = self.changes();
         changes.unchanged(&template);
         changes.unchanged(&network);
-        self.owner_stays(caller, &mut changes).await?;
+        self.owner_stays(machine.owner, &mut changes).await?;
         let work = Create::new(machine.id);
         let task = self.machine_task(caller, &machine, "machine.create", &work)?;
         machine.task = Some(task.id);

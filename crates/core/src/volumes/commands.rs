@@ -117,7 +117,7 @@ impl Core {
         let mut changes = self.changes();
         changes.insert(&volume)?;
         changes.insert(&task)?;
-        self.owner_stays(caller, &mut changes).await?;
+        self.owner_stays(caller.account, &mut changes).await?;
         let growth = [(Amount::DiskMib, amount(volume.size_mib))];
         self.within_quotas(&mut changes, volume.owner, &growth).await?;
         if let Some(asked) = idempotency {

@@ -12,7 +12,7 @@ use crate::isp::routes::Access;
 use crate::isp::service::Asked;
 use crate::login::{self, Session};
 use crate::state::DoorState;
-use axum::extract::{FromRequestParts, Request, State};
+use axum::extract::{FromRequestParts, MatchedPath, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, Uri, header};
 use axum::middleware::Next;
@@ -83,7 +83,12 @@ pub(crate) async fn admit(
             parts.extensions.insert(session);
             next.run(Request::from_parts(parts, body)).await
         }
-        Ok(_) => Refused::not_this_role().into_response(),
+        Ok(session) => {
+            let pattern = parts.extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str);
+            let action = format!("{} {pattern}", parts.method);
+            state.core().note_denial(&session.caller, &action, "this takes another role").await;
+            Refused::not_this_role().into_response()
+        }
         Err(refused) => refused.into_response(),
     }
 }

@@ -4,13 +4,16 @@
 //! A route that is missing from the tables fails the test, and so does a row whose right request does not succeed. What is
 //! refused changes nothing and, where it is a denial, is in the audit trail; what is done is there, too.
 
+mod isp;
 mod native;
 mod scene;
 
 use axum::http::{Method, StatusCode, header};
 use hostler_core::access::{Deed, Outcome};
 use hostler_core::core::ListAsk;
+use hostler_core::ports::Store;
 use hostler_doors::native::operations;
+use hostler_sim::Mode;
 use scene::{Answer, PEER, Scene, Who};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -172,6 +175,7 @@ fn is_refused(answer: &Answer, status: u16, asked: &str) {
     };
     assert_eq!(answer.json()["code"], code, "{asked}: {}", answer.text);
     assert_eq!(answer.headers[header::CONTENT_TYPE], "application/problem+json", "{asked}");
+    assert!(!answer.text.contains("swordfish") && !answer.text.contains("hst_"), "{asked}: {}", answer.text);
 }
 
 /// Everybody who is refused; nothing may change by it, and each denial is told.
@@ -186,7 +190,11 @@ async fn refused(scene: &Scene, row: &Row, request: &str) {
         [Who::Owner, Who::Stranger, Who::Reader, Who::Administrator, Who::Expired, Who::Disabled]
             .map(|who| (who, row.whom.refuses(who)))
             .to_vec();
-    if row.changes() && row.whom != Whom::Open && row.deed != "credential.end" {
+    if matches!(row.whom, Whom::Owner | Whom::Shared) && row.changes() {
+        everybody.push((Who::AdministratorLimited, Some(403)));
+    }
+    let shared = row.whom == Whom::Shared;
+    if row.changes() && !shared && row.whom != Whom::Open && row.deed != "credential.end" {
         let limited = match row.whom.right() {
             Some(Who::Administrator) => Who::AdministratorLimited,
             _ => Who::OwnerLimited,
@@ -263,6 +271,22 @@ async fn opened(scene: &Scene, request: &str) -> StatusCode {
     StatusCode::SWITCHING_PROTOCOLS
 }
 
+/// Neither records nor payloads of tasks, events or the audit trail have a secret in them that can be read.
+async fn no_secret_is_kept(scene: &Scene) {
+    let events = scene.world.store.events_after(0, 100_000).await.unwrap();
+    let kept = [scene.kept().await.join("\n"), format!("{events:?}"), format!("{:?}", trail(scene).await)];
+    for (place, text) in ["records", "events", "audit trail"].into_iter().zip(kept) {
+        for secret in scene.secrets() {
+            // Bytes may be shown as numbers.
+            let numbers = secret.bytes().map(|byte| byte.to_string()).collect::<Vec<_>>().join(", ");
+            assert!(
+                !text.contains(secret) && !text.contains(&numbers),
+                "{secret} is among the {place}: {text}"
+            );
+        }
+    }
+}
+
 fn routes(table: &[Row]) -> BTreeSet<String> {
     table.iter().map(|row| row.route.to_owned()).collect()
 }
@@ -285,6 +309,8 @@ async fn every_native_route_lets_in_whom_it_is_for_and_tells_of_it() {
             let request = prepared(&scene, &row).await;
             refused(&scene, &row, &request).await;
             granted(&scene, &row, &request).await;
+            scene.world.run_tasks(Mode::Plain).await.unwrap();
+            no_secret_is_kept(&scene).await;
         });
         // What is wrong with each was printed; the others are walked all the same.
         if walked.await.is_err() {
@@ -310,4 +336,58 @@ async fn operations_tell_everybody_and_change_nothing() {
         }
     }
     assert_eq!(scene.kept().await, before);
+}
+
+/// How a browser comes back from the provider, with this cookie.
+async fn come_back(scene: &Scene, query: &str, cookie: &str) -> Answer {
+    let request = format!("GET /hostler/v1/login/oidc/sso/callback?{query}");
+    scene.send(&request, vec![(header::COOKIE, cookie.to_owned())], &Value::Null).await
+}
+
+#[tokio::test]
+async fn a_browser_that_was_sent_to_a_provider_comes_back_once() {
+    let scene = Scene::new().await;
+    let begun = scene.ask(None, "GET /hostler/v1/login/oidc/sso", &Value::Null).await;
+    assert_eq!(begun.status, StatusCode::FOUND);
+    let location = begun.headers[header::LOCATION].to_str().unwrap();
+    let state = location.split_once("state=").unwrap().1.to_owned();
+    let cookie = begun.headers[header::SET_COOKIE].to_str().unwrap();
+    for part in ["hostler_login=", "Path=/hostler/v1/login/oidc/sso;", "HttpOnly", "SameSite=Lax", "Secure"] {
+        assert!(cookie.contains(part), "{part} is not in {cookie}");
+    }
+    assert_eq!(begun.headers[header::CACHE_CONTROL], "no-store");
+    let carried = cookie.split_once(';').unwrap().0.to_owned();
+    let before = scene.kept().await;
+    scene.provider.expect("c", crate::outside::person("ada"));
+    let (right, wrong) = (format!("code=c&state={state}"), format!("code=c&state={}", "0".repeat(64)));
+    for (query, cookie) in [
+        (wrong.as_str(), carried.as_str()),
+        ("code=c", &carried),
+        (&format!("state={state}"), &carried),
+        (&format!("error=access_denied&state={state}"), &carried),
+        (&right, ""),
+        (&right, "hostler_login=made-up"),
+        (&right, "other=1"),
+    ] {
+        let told = trail(&scene).await.len();
+        is_refused(&come_back(&scene, query, cookie).await, 401, query);
+        let lines = trail(&scene).await;
+        assert_eq!(lines.len(), told + 1, "{query}");
+        assert_eq!((lines[told].action.as_str(), lines[told].outcome), ("account.login", Outcome::Denied));
+    }
+    assert_eq!(scene.kept().await, before, "a login that was refused has changed something");
+    let came = come_back(&scene, &right, &carried).await;
+    assert_eq!(came.status, StatusCode::OK, "{}", came.text);
+    let over = came.headers[header::SET_COOKIE].to_str().unwrap();
+    assert!(over.contains("hostler_login=;") && over.contains("Max-Age=0"), "{over}");
+    assert_eq!(came.headers[header::REFERRER_POLICY], "no-referrer");
+    let secret = came.json()["secret"].as_str().unwrap().to_owned();
+    let session = vec![(header::AUTHORIZATION, format!("Bearer {secret}"))];
+    let who = scene.send("GET /hostler/v1/whoami", session, &Value::Null).await;
+    assert_eq!(who.json()["account"]["login"], "ada");
+    let line = trail(&scene).await.pop().unwrap();
+    assert_eq!((line.action.as_str(), line.login.as_str()), ("credential.make", "ada"));
+    is_refused(&come_back(&scene, &right, &carried).await, 401, "the same once more");
+    let kept = format!("{:?}", trail(&scene).await) + &scene.kept().await.join("");
+    assert!(!kept.contains(&secret) && !kept.contains(&state) && !kept.contains(&carried));
 }

@@ -73,7 +73,7 @@ fn reads() -> Vec<Row> {
 }
 
 fn people() -> Vec<Row> {
-    let account = json!({"login": "new", "email": "new@example.org"});
+    let account = json!({"login": "new", "email": "new@example.org", "password": "swordfish-of-somebody"});
     let key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKqD4ENXbDsQYbqtqZWQ4yMNq6L8LDWvYtUDzeTcbbuH new";
     let password = json!({"login": "user-101", "password": super::scene::PASSWORD});
     vec![
@@ -137,7 +137,7 @@ fn machines() -> Vec<Row> {
             None => row,
         }
     };
-    let create = json!({"name": "new", "template": "micro"});
+    let create = json!({"name": "new", "template": "micro", "user_data": "swordfish-of-a-guest"});
     vec![
         row("POST /machines", Whom::Maker, create, "machine.create"),
         own("DELETE /machines/{machine}", Value::Null, "machine.delete"),
@@ -150,7 +150,11 @@ fn machines() -> Vec<Row> {
         power("POST /machines/{machine}/reset", "machine.reset", None),
         power("POST /machines/{machine}/pause", "machine.pause", None),
         power("POST /machines/{machine}/resume", "machine.resume", Some(pause())),
-        own("POST /machines/{machine}/run", json!({"argv": ["true"]}), "machine.run"),
+        own(
+            "POST /machines/{machine}/run",
+            json!({"argv": ["true", "swordfish-of-a-guest"], "stdin": "swordfish-of-a-guest"}),
+            "machine.run",
+        ),
         own("GET /machines/{machine}/console/log", Value::Null, ""),
         own("GET /machines/{machine}/console/serial", Value::Null, "machine.console"),
         own("GET /machines/{machine}/console/display", Value::Null, "machine.console"),

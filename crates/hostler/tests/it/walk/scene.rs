@@ -26,7 +26,7 @@ use tower::ServiceExt;
 /// Where all requests come from.
 pub(super) const PEER: &str = "192.0.2.9";
 /// The owner's password.
-pub(super) const PASSWORD: &str = "correct horse 7f3a";
+pub(super) const PASSWORD: &str = "swordfish-of-the-owner";
 const VIA: Via = Via { door: "native", address: None };
 
 /// Somebody with a credential.
@@ -130,7 +130,8 @@ impl Scene {
         self.prepare("POST /hostler/v1/networks", &json!({"name": "lan", "ranges": ranges})).await;
         self.prepare("POST /hostler/v1/networks/lan/addresses", &json!({"ip": "10.9.0.2"})).await;
         self.owns("/ssh-keys", json!({"name": "home", "public_key": key})).await;
-        let machine = json!({"name": "m", "template": "micro", "user_data": "#cloud-config"});
+        let machine =
+            json!({"name": "m", "template": "micro", "user_data": "#cloud-config swordfish-of-a-guest"});
         let machine = self.owns("/machines", machine).await;
         self.world.run_tasks(Mode::Plain).await.unwrap();
         let volume = self.owns("/volumes", json!({"name": "data", "size_mib": 8})).await;
@@ -226,6 +227,11 @@ impl Scene {
         let stream = parts.headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind == "text/event-stream");
         let bytes = if stream { axum::body::Bytes::new() } else { to_bytes(body, 1 << 22).await.unwrap() };
         Answer { status: parts.status, headers: parts.headers, text: String::from_utf8_lossy(&bytes).into() }
+    }
+
+    /// Every secret that somebody came with, or told.
+    pub(super) fn secrets(&self) -> impl Iterator<Item = &str> {
+        self.tokens.values().map(String::as_str).chain(["swordfish"])
     }
 
     /// All that is kept but the audit trail.
