@@ -26,6 +26,9 @@ pub enum Change {
 }
 
 impl Change {
+    /// Every one.
+    pub const ALL: [Self; 4] = [Self::Created, Self::Updated, Self::Deleted, Self::CancelRequested];
+
     /// Second half of an event's name.
     pub fn word(self) -> &'static str {
         match self {

@@ -91,7 +91,7 @@ impl Core {
     /// # Errors
     /// Denied for anybody but administrators.
     pub async fn maintenance_get(&self, caller: &Caller) -> Result<Option<Arc<Maintenance>>> {
-        caller.may_administer("ask about maintenance")?;
+        self.administers(caller, "maintenance.ask", "ask about maintenance").await?;
         self.maintenance_refresh().await?;
         Ok(self.maintenance())
     }
@@ -106,7 +106,8 @@ impl Core {
         caller: &Caller,
         reason: Option<&str>,
     ) -> Result<Option<Arc<Maintenance>>> {
-        caller.may_administer("begin or end maintenance")?;
+        let action = if reason.is_some() { "maintenance.begin" } else { "maintenance.end" };
+        self.administers(caller, action, "begin or end maintenance").await?;
         if reason.is_some_and(|reason| reason.chars().count() > REASON || reason.contains(char::is_control)) {
             return Err(Error::invalid(
                 "reason",

@@ -47,7 +47,9 @@ impl Core {
     /// Denied for whoever does not see everything; invalid, when this cannot be the name of one.
     pub async fn setting_get(&self, caller: &Caller, name: &str) -> Result<Option<Setting>> {
         if !caller.sees_everything() {
-            return Err(Error::denied("only an administrator may look at settings"));
+            return Err(self
+                .deny(caller, "setting.get", None, "only an administrator may look at settings")
+                .await);
         }
         checked_name(name)?;
         self.find_by("name", name).await
@@ -63,7 +65,7 @@ impl Core {
         name: &str,
         value: &serde_json::Value,
     ) -> Result<Setting> {
-        caller.may_administer("change settings")?;
+        self.administers(caller, "setting.put", "change settings").await?;
         checked_name(name)?;
         if value.to_string().len() > MAX_VALUE {
             return Err(Error::invalid("value", "the value of a setting has at most 4 KiB"));

@@ -131,8 +131,7 @@ pub(crate) type EventRow = (i64, i64, String, String, Uuid, Option<Uuid>, String
 /// Failed, when a newer program wrote it.
 pub(crate) fn event((seq, at, kind, change, subject, owner, body): EventRow) -> Result<Event, StoreError> {
     let kind = Kind::ALL.into_iter().find(|known| known.word() == kind);
-    let changes = [Change::Created, Change::Updated, Change::Deleted];
-    let change = changes.into_iter().find(|known| known.word() == change);
+    let change = Change::ALL.into_iter().find(|known| known.word() == change);
     let (Some(kind), Some(change)) = (kind, change) else {
         return Err(StoreError::Failed(format!("event {seq} is of an unknown kind")));
     };

@@ -3,14 +3,17 @@
 //! There is always an enabled administrator: a commit that takes one away holds on to another, so that two
 //! administrators who remove each other at the same time do not both succeed.
 
-use super::{Account, Caller, Credential, CredentialKind, Grant, Member, Origin, Quota, Role, SshKey};
+use super::{
+    Account, Action, Caller, Credential, CredentialKind, Grant, Member, Origin, Quota, Role, SshKey,
+};
 use crate::core::{Attempt, Changes, Core, ListAsk, Page, decided};
 use crate::error::{Error, Result};
 use crate::ids::{AccountId, CredentialId};
 use crate::machines::Machine;
 use crate::media::Medium;
+use crate::ports::{Guard, StoreError};
 use crate::query::{Filter, Select};
-use crate::record::Record;
+use crate::record::{Kind, Record};
 use crate::secret::Secret;
 use crate::templates::Template;
 use crate::volumes::Volume;
@@ -94,6 +97,26 @@ fn checked_full_name(text: &str) -> Result<String> {
         ));
     }
     Ok(text.trim().to_owned())
+}
+
+/// What keeps an account from being deleted.
+fn owned(account: &Account) -> [(Kind, Filter); 4] {
+    let owned = || Filter::eq("owner", account.id.0);
+    [
+        (Machine::KIND, owned().and(Filter::ne("life", "gone"))),
+        (Volume::KIND, owned()),
+        (Template::KIND, owned()),
+        (Medium::KIND, owned()),
+    ]
+}
+
+/// The commit fails when the account owns something by then.
+fn gains_nothing(account: &Account, changes: &mut Changes) {
+    let guards = owned(account).map(|(kind, filter)| {
+        let what = format!("{} of {}", kind.word(), account.login);
+        Guard { kind, column: None, filter, at_most: 0, asked: 0, what }
+    });
+    changes.commit.guards.extend(guards);
 }
 
 impl Core {
@@ -180,17 +203,15 @@ impl Core {
     /// is another's; `vouched_elsewhere`, for the password of an account that a directory vouches for.
     pub async fn account_change(&self, caller: &Caller, key: &str, change: AccountChange) -> Result<Account> {
         let id = self.account_get(caller, key).await?.id;
-        if !caller.is_administrator() {
-            if id != caller.account || change.role.is_some() || change.enabled.is_some() {
-                return Err(Error::denied(
-                    "only an administrator may change other accounts, roles and who is enabled",
-                ));
-            }
-            if caller.scope.is_some() {
-                return Err(Error::denied(
-                    "a token that is limited to some actions does not change its account",
-                ));
-            }
+        let object = Some((Account::KIND, id.0));
+        let administers = caller.is_administrator() && caller.is_scoped_for(Action::All.word());
+        if !administers && caller.scope.is_some() {
+            let text = "a token that is limited to some actions changes no account";
+            return Err(self.deny(caller, "account.change", object, text).await);
+        }
+        if !administers && (id != caller.account || change.role.is_some() || change.enabled.is_some()) {
+            let text = "only an administrator may change other accounts, roles and who is enabled";
+            return Err(self.deny(caller, "account.change", object, text).await);
         }
         let email = change.email.as_deref().map(checked_email).transpose()?;
         let full_name = change.full_name.as_deref().map(checked_full_name).transpose()?;
@@ -246,7 +267,10 @@ impl Core {
                 .ok_or_else(|| Error::invalid("present_password", "your present password is needed"))?;
             super::password::check_length(present.expose())?;
             if !self.passwords().verify(present, Some(hash)).await? {
-                return Err(Error::denied("the present password is another"));
+                let object = Some((Account::KIND, id.0));
+                return Err(self
+                    .deny(caller, "account.change", object, "the present password is another")
+                    .await);
             }
         }
         self.passwords().hash(password).await.map(Some)
@@ -265,6 +289,7 @@ impl Core {
             self.owns_nothing(&account).await?;
             let mut changes = self.changes();
             changes.delete(&account);
+            gains_nothing(&account, &mut changes);
             if is_pillar(&account) {
                 self.hold_another_administrator(&account, &mut changes).await?;
             }
@@ -279,29 +304,37 @@ impl Core {
                 "account.delete",
                 ("account", account.id.0, &account.login),
             )?;
-            self.commit(changes).await?;
-            Ok::<_, Attempt>(())
+            match self.commit(changes).await {
+                // It has gained something meanwhile: the next look says what.
+                Err(StoreError::Exceeded { .. }) => Err(Attempt::Stale),
+                other => Ok(other.map(drop)?),
+            }
         })
         .await
     }
 
     async fn owns_nothing(&self, account: &Account) -> Result<()> {
-        let owned = || Filter::eq("owner", account.id.0);
-        let count = async |kind, filter| self.store().count(kind, filter).await;
-        let left = [
-            (Machine::KIND, count(Machine::KIND, owned().and(Filter::ne("life", "gone"))).await?),
-            (Volume::KIND, count(Volume::KIND, owned()).await?),
-            (Template::KIND, count(Template::KIND, owned()).await?),
-            (Medium::KIND, count(Medium::KIND, owned()).await?),
-        ];
-        match left.into_iter().find(|(_, count)| *count > 0) {
-            None => Ok(()),
-            Some((kind, count)) => {
+        for (kind, filter) in owned(account) {
+            let count = self.store().count(kind, filter).await?;
+            if count > 0 {
                 let text =
                     format!("{} still owns {count} objects of the kind {}", account.login, kind.word());
-                Err(Error::conflict("in_use", text).hint("delete them first, or disable the account instead"))
+                return Err(
+                    Error::conflict("in_use", text).hint("delete them first, or disable the account instead")
+                );
             }
         }
+        Ok(())
+    }
+
+    /// The commit fails unless an account, which is to own something, is still there.
+    ///
+    /// # Errors
+    /// Unauthenticated, when it is no more.
+    pub(crate) async fn owner_stays(&self, owner: AccountId, changes: &mut Changes) -> Result<()> {
+        let account: Option<Account> = self.find(owner.0).await?;
+        changes.unchanged(&account.ok_or_else(|| Error::unauthenticated("this account is no more"))?);
+        Ok(())
     }
 
     /// The commit fails unless an enabled administrator other than this one stays as it is.

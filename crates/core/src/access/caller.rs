@@ -1,7 +1,9 @@
 //! Who asks.
 
-use super::Role;
+use super::{Account, Role};
 use crate::ids::{AccountId, CredentialId, GroupId};
+use sha2::{Digest, Sha256};
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -22,6 +24,27 @@ pub struct Caller {
     pub scope: Option<Arc<[String]>>,
     /// How it came.
     pub via: Via,
+    /// What its account was when it came in, where no credential stands for that. What is made for it later counts
+    /// only if the account is still so.
+    pub footing: Option<Footing>,
+}
+
+/// A digest of what ends sessions when it changes: the password's hash and the role.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Footing([u8; 32]);
+
+impl Footing {
+    /// Of an account as it is.
+    pub(crate) fn of(account: &Account) -> Self {
+        let digest = Sha256::new_with_prefix(account.role.word()).chain_update([0]);
+        Self(digest.chain_update(account.password.as_deref().unwrap_or_default()).finalize().into())
+    }
+}
+
+impl fmt::Debug for Footing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Footing")
+    }
 }
 
 /// The way that a caller came; written into the audit trail, and the ground of no right.

@@ -1,7 +1,7 @@
 //! Making, listing and ending credentials.
 
-use super::{Account, Caller, Credential, CredentialKind};
-use crate::core::{Attempt, Core, ListAsk, Page, decided};
+use super::{Account, Caller, Credential, CredentialKind, Footing};
+use crate::core::{Attempt, Changes, Core, ListAsk, Page, decided};
 use crate::error::{Error, Result};
 use crate::ids::{AccountId, CredentialId};
 use crate::ports::StoreError;
@@ -119,11 +119,12 @@ impl Core {
     pub async fn credential_make(&self, caller: &Caller, ask: CredentialAsk) -> Result<(Credential, Secret)> {
         ask.check(self.now())?;
         if caller.scope.is_some() {
-            return Err(Error::denied("a token that is limited to some actions makes no others"));
+            let text = "a token that is limited to some actions makes no others";
+            return Err(self.deny(caller, "credential.make", None, text).await);
         }
         let owner = ask.account.unwrap_or(caller.account);
         if owner != caller.account {
-            caller.may_administer("make credentials for others")?;
+            self.administers(caller, "credential.make", "make credentials for others").await?;
         }
         let text = written(ask.form, &self.ids().secret());
         let id = CredentialId(self.ids().uuid());
@@ -174,6 +175,7 @@ impl Core {
             }
             let mut changes = self.changes();
             changes.unchanged(&account);
+            self.still_stands(caller, &account, &mut changes).await?;
             changes.insert(wanted)?;
             let about = ("credential", wanted.id.0, wanted.description.as_str());
             self.deed_about(&mut changes, caller, "credential.make", about)?;
@@ -183,6 +185,20 @@ impl Core {
         .await?;
         (credential.number, credential.rev) = (stamp.number, stamp.rev);
         Ok(())
+    }
+
+    /// Whoever came in may have lost meanwhile what it came in with: a password that was changed, a token that was
+    /// ended. Nothing new comes of that.
+    async fn still_stands(&self, caller: &Caller, account: &Account, changes: &mut Changes) -> Result<()> {
+        let ended = || Error::unauthenticated("what you came in with no longer counts").hint("log in again");
+        if let Some(id) = caller.credential {
+            changes.unchanged(&self.find::<Credential>(id.0).await?.ok_or_else(ended)?);
+        }
+        let own = account.id == caller.account;
+        match caller.footing {
+            Some(footing) if own && footing != Footing::of(account) => Err(ended()),
+            _ => Ok(()),
+        }
     }
 
     /// Credentials of the caller; an administrator sees everybody's. Their last use is as recent as this process
@@ -232,8 +248,11 @@ impl Core {
             _ => self.credential_behind(key).await?,
         };
         let found = found.ok_or_else(missing)?;
-        if found.account != caller.account && !caller.is_administrator() {
-            return Err(missing());
+        if found.account != caller.account {
+            if !caller.is_administrator() {
+                return Err(missing());
+            }
+            self.administers(caller, "credential.end", "end credentials of others").await?;
         }
         decided(async || {
             // Its last use may be written meanwhile; then it is ended as it is now.

@@ -45,11 +45,12 @@ impl Core {
     /// there is no such account.
     pub async fn ssh_key_add(&self, caller: &Caller, ask: SshKeyAsk) -> Result<SshKey> {
         if caller.scope.is_some() {
-            return Err(Error::denied("a token that is limited to some actions adds no SSH keys"));
+            let text = "a token that is limited to some actions adds no SSH keys";
+            return Err(self.deny(caller, "ssh_key.add", None, text).await);
         }
         let owner = ask.account.unwrap_or(caller.account);
         if owner != caller.account {
-            caller.may_administer("add SSH keys of others")?;
+            self.administers(caller, "ssh_key.add", "add SSH keys of others").await?;
         }
         let (key, fingerprint) = parsed(&ask.public_key)?;
         let name = match ask.name.trim() {
@@ -113,7 +114,8 @@ impl Core {
         let theirs = |found: &SshKey| found.account == caller.account || caller.is_administrator();
         let found = found.filter(theirs).ok_or_else(|| Error::not_found("SSH key", key))?;
         if caller.scope.is_some() {
-            return Err(Error::denied("a token that is limited to some actions removes no SSH keys"));
+            let text = "a token that is limited to some actions removes no SSH keys";
+            return Err(self.deny(caller, "ssh_key.remove", Some((SshKey::KIND, found.id.0)), text).await);
         }
         let mut changes = self.changes();
         changes.delete(&found);

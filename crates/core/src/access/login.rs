@@ -1,9 +1,10 @@
 //! Coming in: by password, by what was made earlier, by a key, over the unix socket.
 
 use super::credentials::hash_of;
-use super::{Account, Attempted, Caller, Credential, CredentialKind, Member, Origin, Outcome, Via};
+use super::{Account, Attempted, Caller, Credential, CredentialKind, Footing, Member, Origin, Outcome, Via};
 use crate::core::Core;
 use crate::error::{Error, Result};
+use crate::ids::AccountId;
 use crate::ports::StoreError;
 use crate::query::{Filter, Select};
 use crate::secret::Secret;
@@ -25,22 +26,37 @@ impl Core {
         let known = account.as_ref().map(|account| account.id);
         let found = match account {
             Some(account) if account.origin == Origin::Local => verified.then_some(account),
-            other => self.account_by_directory(name, password, other.as_ref()).await?,
+            other => match self.account_by_directory(name, password, other.as_ref()).await {
+                Ok(found) => found,
+                Err(error) => {
+                    self.note_no_login(known, name, &via, &error.text).await;
+                    return Err(error);
+                }
+            },
         };
         let Some(account) = found else {
-            let tried = Attempted {
-                account: known,
-                login: name,
-                action: "account.login",
-                object: None,
-                via: &via,
-                outcome: Outcome::Denied,
-                reason: "the login and password do not fit",
-            };
-            self.note_refusal(&tried).await;
+            self.note_no_login(known, name, &via, "the login and password do not fit").await;
             return Err(refused());
         };
-        self.caller(account, None, via).await?.ok_or_else(refused)
+        match self.caller(account, None, via.clone()).await? {
+            Some(caller) => Ok(caller),
+            None => {
+                self.note_no_login(known, name, &via, "the account is disabled").await;
+                Err(refused())
+            }
+        }
+    }
+
+    /// Writes down that somebody was not let in.
+    pub(crate) async fn note_no_login(
+        &self,
+        account: Option<AccountId>,
+        login: &str,
+        via: &Via,
+        reason: &str,
+    ) {
+        let (action, object, outcome) = ("account.login", None, Outcome::Denied);
+        self.note_refusal(&Attempted { account, login, action, object, via, outcome, reason }).await;
     }
 
     /// The account with this login name, else with this e-mail address; their case is ignored.
@@ -89,7 +105,8 @@ impl Core {
         }
         let Some(account) = self.find::<Account>(caller.account.0).await? else { return Ok(false) };
         let now = self.caller(account, credential.as_ref(), caller.via.clone()).await?;
-        Ok(now.as_ref() == Some(caller))
+        // A new password ends credentials, which were looked at above.
+        Ok(now.is_some_and(|now| Caller { footing: caller.footing, ..now } == *caller))
     }
 
     /// Burns a key and answers whom it lets in. Of several at the same time one gets in.
@@ -146,6 +163,7 @@ impl Core {
         }
         let member: Vec<Member> = self.all(Filter::eq("account", account.id.0)).await?;
         Ok(Some(Caller {
+            footing: credential.is_none().then(|| Footing::of(&account)),
             account: account.id,
             login: account.login,
             role: account.role,

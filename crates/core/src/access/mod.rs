@@ -36,7 +36,7 @@ mod watch;
 pub use account::{Account, Group, Member, Origin, Role, SshKey};
 pub use accounts::{AccountAsk, AccountChange};
 pub use audit::{Deed, Outcome};
-pub use caller::{Caller, Via};
+pub use caller::{Caller, Footing, Via};
 pub use credential::{Credential, CredentialKind};
 pub use credentials::{CredentialAsk, SecretForm};
 pub use grant::{Action, Grant, Subject};

@@ -12,6 +12,9 @@ use crate::ports::{Guard, StoreError};
 use crate::query::Filter;
 use crate::record::{Kind, Value};
 
+/// Why what others may have is told to few.
+const OTHERS: &str = "only an administrator may see the quotas of others";
+
 /// Something that is limited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Amount {
@@ -187,7 +190,7 @@ impl Core {
             Subject::Group(id) => caller.groups.contains(&id),
         };
         if !own && !caller.sees_everything() {
-            return Err(Error::denied("only an administrator may see the quotas of others"));
+            return Err(self.deny(caller, "quota.show", None, OTHERS).await);
         }
         self.allowance(subject).await
     }
@@ -198,7 +201,7 @@ impl Core {
     /// Denied.
     pub async fn quota_list(&self, caller: &Caller) -> Result<Vec<Allowance>> {
         if !caller.sees_everything() {
-            return Err(Error::denied("only an administrator may see the quotas of others"));
+            return Err(self.deny(caller, "quota.list", None, OTHERS).await);
         }
         let mut list = Vec::new();
         for quota in self.all::<Quota>(Filter::All).await? {

@@ -221,6 +221,7 @@ mod tests {
             credential: None,
             scope: scope.map(|words| words.iter().map(|word| (*word).to_owned()).collect()),
             via: Via::ITSELF,
+            footing: None,
         }
     }
 

@@ -80,22 +80,65 @@ impl Core {
         (object_kind, object, object_name): (&str, Uuid, &str),
     ) -> Result<()> {
         changes.insert(&Deed {
-            id: DeedId(self.ids().uuid()),
-            number: 0,
-            rev: 0,
-            account: Some(caller.account),
-            login: caller.login.clone(),
-            action: action.to_owned(),
             object_kind: object_kind.to_owned(),
             object: Some(object),
             object_name: object_name.to_owned(),
-            door: caller.via.door.to_owned(),
-            address: caller.via.address,
-            credential: caller.credential.map(|credential| credential.0),
-            outcome: Outcome::Done,
+            ..self.done(caller, action)
+        })
+    }
+
+    /// Writes down that the caller does something whose changes are no single commit, before it is done.
+    ///
+    /// # Errors
+    /// When the store does not answer; then it must not be done.
+    pub(crate) async fn note_deed(
+        &self,
+        caller: &Caller,
+        action: &str,
+        (object_kind, object_name): (&str, &str),
+    ) -> Result<()> {
+        let mut changes = self.changes();
+        changes.insert(&Deed {
+            object_kind: object_kind.to_owned(),
+            object_name: object_name.to_owned(),
+            ..self.done(caller, action)
+        })?;
+        self.commit(changes).await?;
+        Ok(())
+    }
+
+    /// The line of something that the caller does, about nothing yet.
+    fn done(&self, caller: &Caller, action: &str) -> Deed {
+        let line = self.line(Some(caller.account), &caller.login, action, &caller.via, Outcome::Done);
+        Deed { credential: caller.credential.map(|credential| credential.0), ..line }
+    }
+
+    /// A line about nothing yet.
+    fn line(
+        &self,
+        account: Option<AccountId>,
+        login: &str,
+        action: &str,
+        via: &Via,
+        outcome: Outcome,
+    ) -> Deed {
+        Deed {
+            id: DeedId(self.ids().uuid()),
+            number: 0,
+            rev: 0,
+            account,
+            login: login.to_owned(),
+            action: action.to_owned(),
+            object_kind: String::new(),
+            object: None,
+            object_name: String::new(),
+            door: via.door.to_owned(),
+            address: via.address,
+            credential: None,
+            outcome,
             reason: None,
             created_at: self.now(),
-        })
+        }
     }
 
     /// Writes down something that was denied or that failed, at most ten times a minute for each login name and address.
@@ -107,21 +150,10 @@ impl Core {
             return;
         }
         let deed = Deed {
-            id: DeedId(self.ids().uuid()),
-            number: 0,
-            rev: 0,
-            account: tried.account,
-            login: short(tried.login).to_owned(),
-            action: tried.action.to_owned(),
             object_kind: tried.object.map_or("", |(kind, _)| kind.word()).to_owned(),
             object: tried.object.map(|(_, id)| id),
-            object_name: String::new(),
-            door: tried.via.door.to_owned(),
-            address: tried.via.address,
-            credential: None,
-            outcome: tried.outcome,
             reason: Some(tried.reason.to_owned()),
-            created_at: self.now(),
+            ..self.line(tried.account, short(tried.login), tried.action, tried.via, tried.outcome)
         };
         let mut changes = self.changes();
         let written = match changes.insert(&deed) {
@@ -158,6 +190,33 @@ impl Core {
             self.note_refusal(&tried).await;
         }
         error
+    }
+
+    /// Writes down that a door denied the caller a whole function, `action`, before any command was asked.
+    pub async fn note_denial(&self, caller: &Caller, action: &str, reason: &str) {
+        self.deny(caller, action, None, reason).await;
+    }
+
+    /// The denial of something for this reason, written down.
+    pub(crate) async fn deny(
+        &self,
+        caller: &Caller,
+        action: &str,
+        object: Option<(Kind, Uuid)>,
+        text: &str,
+    ) -> Error {
+        self.denied(caller, action, object, Error::denied(text)).await
+    }
+
+    /// The caller may make objects of its own; a denial is written down as that of `machine.create` and the like.
+    ///
+    /// # Errors
+    /// Denied.
+    pub(crate) async fn creates(&self, caller: &Caller, what: &str) -> Result<()> {
+        match caller.may_create(what) {
+            Ok(()) => Ok(()),
+            Err(error) => Err(self.denied(caller, &format!("{what}.create"), None, error).await),
+        }
     }
 
     /// The caller may do what concerns the whole installation; a denial is written down under `action`.

@@ -111,7 +111,7 @@ impl Core {
     /// # Errors
     /// Denied for anybody but administrators.
     pub async fn doctor(&self, caller: &Caller) -> Result<Vec<Finding>> {
-        caller.may_administer("ask the doctor")?;
+        self.administers(caller, "doctor.ask", "ask the doctor").await?;
         let mut findings = Vec::new();
         if let Some(maintenance) = self.maintenance() {
             let text = format!("maintenance is on since {}, by {}", maintenance.since, maintenance.by);

@@ -161,6 +161,10 @@ impl Core {
         if preview {
             return Ok(repaired);
         }
+        for one in &repaired {
+            // Some are many commits, some none of their own: the line comes before.
+            self.note_deed(caller, "doctor.repair", ("repair", &one.repair.to_string())).await?;
+        }
         for one in &mut repaired {
             if matches!(one.repair, Repair::Clean { .. }) {
                 continue;

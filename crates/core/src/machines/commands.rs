@@ -93,7 +93,7 @@ impl Core {
         ask: &MachineAsk,
         idempotency: Option<&Idempotency>,
     ) -> Result<Accepted<Machine>> {
-        caller.may_create("machine")?;
+        self.creates(caller, "machine").await?;
         check_words(&ask.description, &ask.labels)?;
         check_titles(&ask.title, &ask.domain)?;
         check_attributes(&ask.attributes)?;
@@ -137,6 +137,7 @@ impl Core {
         let mut changes = self.changes();
         changes.unchanged(&template);
         changes.unchanged(&network);
+        self.owner_stays(machine.owner, &mut changes).await?;
         let work = Create::new(machine.id);
         let task = self.machine_task(caller, &machine, "machine.create", &work)?;
         machine.task = Some(task.id);

@@ -122,7 +122,9 @@ impl Core {
     pub async fn machine_user_data(&self, caller: &Caller, key: &str) -> Result<Option<Secret>> {
         let machine = self.machine_get(caller, key).await?;
         if machine.owner != caller.account {
-            return Err(Error::denied("only its owner may read a machine's user data"));
+            let (object, text) =
+                ((Kind::Machine, machine.id.0), "only its owner may read a machine's user data");
+            return Err(self.deny(caller, "machine.user_data", Some(object), text).await);
         }
         let sealed = machine.user_data.as_ref();
         sealed.map(|data| self.unseal(user_data_place(machine.id), data)).transpose()

@@ -47,7 +47,7 @@ impl Core {
         let Some(key) = key else { return Ok(caller.account) };
         let owner = self.account_get(caller, key).await?;
         if owner.id != caller.account {
-            caller.may_administer("make machines for others")?;
+            self.administers(caller, "machine.create", "make machines for others").await?;
         }
         Ok(owner.id)
     }

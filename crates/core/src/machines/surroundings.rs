@@ -110,7 +110,8 @@ impl Core {
     /// Denied for whoever does not see everything.
     pub async fn host_load(&self, caller: &Caller, host: HostId) -> Result<HostLoad> {
         if !caller.sees_everything() {
-            return Err(crate::Error::denied("only an administrator may ask how full a host is"));
+            let text = "only an administrator may ask how full a host is";
+            return Err(self.deny(caller, "host.load", Some((Kind::Host, host.0)), text).await);
         }
         let there = || Filter::eq("host", host.0).and(Filter::ne("life", Life::Gone.word()));
         let seen = |power: Observed| there().and(Filter::eq("observed", power.word()));

@@ -79,6 +79,7 @@ impl Core {
         let mut changes = self.changes();
         changes.insert(&medium)?;
         changes.insert(&task)?;
+        self.owner_stays(caller.account, &mut changes).await?;
         if let Some(asked) = idempotency {
             changes.insert(&self.replay(caller, asked, medium.id.0, Some(task.id.0)))?;
         }

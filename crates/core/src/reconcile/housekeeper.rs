@@ -144,6 +144,7 @@ impl Housekeeper {
                 credential: None,
                 scope: None,
                 via: Via::ITSELF,
+                footing: None,
             };
             match self.core.machine_delete(&owner, &machine.id.to_string()).await {
                 Ok(_) => tracing::info!(machine = %machine.name, "trying again to remove it"),

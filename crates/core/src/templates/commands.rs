@@ -103,6 +103,7 @@ impl Core {
         let mut changes = self.changes();
         changes.insert(&template)?;
         changes.insert(&task)?;
+        self.owner_stays(caller.account, &mut changes).await?;
         if let Some(asked) = idempotency {
             changes.insert(&self.replay(caller, asked, id.0, Some(task.id.0)))?;
         }

@@ -65,7 +65,7 @@ impl Core {
         ask: &VolumeAsk,
         idempotency: Option<&Idempotency>,
     ) -> Result<Accepted<Volume>> {
-        caller.may_create("volume")?;
+        self.creates(caller, "volume").await?;
         check_size(ask.size_mib)?;
         if ask.size_mib == 0 {
             return Err(Error::invalid("size_mib", "a volume has at least 1 MiB"));
@@ -117,6 +117,7 @@ impl Core {
         let mut changes = self.changes();
         changes.insert(&volume)?;
         changes.insert(&task)?;
+        self.owner_stays(caller.account, &mut changes).await?;
         let growth = [(Amount::DiskMib, amount(volume.size_mib))];
         self.within_quotas(&mut changes, volume.owner, &growth).await?;
         if let Some(asked) = idempotency {

@@ -12,7 +12,7 @@ use crate::isp::routes::Access;
 use crate::isp::service::Asked;
 use crate::login::{self, Session};
 use crate::state::DoorState;
-use axum::extract::{FromRequestParts, Request, State};
+use axum::extract::{FromRequestParts, MatchedPath, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, Uri, header};
 use axum::middleware::Next;
@@ -83,7 +83,12 @@ pub(crate) async fn admit(
             parts.extensions.insert(session);
             next.run(Request::from_parts(parts, body)).await
         }
-        Ok(_) => Refused::not_this_role().into_response(),
+        Ok(session) => {
+            let pattern = parts.extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str);
+            let action = format!("{} {pattern}", parts.method);
+            state.core().note_denial(&session.caller, &action, "this takes another role").await;
+            Refused::not_this_role().into_response()
+        }
         Err(refused) => refused.into_response(),
     }
 }
@@ -155,7 +160,7 @@ impl<'a> Carried<'a> {
 fn is_foreign(headers: &HeaderMap, uri: &Uri) -> bool {
     let Some(origin) = headers.get(header::ORIGIN) else { return false };
     let told = headers.get(header::HOST).and_then(|host| host.to_str().ok());
-    let host = told.or_else(|| uri.authority().map(|authority| authority.as_str()));
+    let host = told.or_else(|| uri.authority().map(axum::http::uri::Authority::as_str));
     let origin = origin.to_str().ok().and_then(|origin| origin.split_once("://"));
     match (origin, host) {
         (Some((_, theirs)), Some(ours)) => !theirs.eq_ignore_ascii_case(ours),

@@ -15,11 +15,15 @@ use std::time::Duration;
 /// A store that takes longer does not count as answering.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// What is served here, to everybody.
+pub const PATHS: [&str; 3] = ["/livez", "/readyz", "/metrics"];
+
 pub(crate) fn router() -> Router<DoorState> {
+    let [livez, readyz, metrics] = PATHS;
     Router::new()
-        .route("/livez", get(|| async { "ok\n" }))
-        .route("/readyz", get(readyz))
-        .route("/metrics", get(metrics))
+        .route(livez, get(|| async { "ok\n" }))
+        .route(readyz, get(self::readyz))
+        .route(metrics, get(self::metrics))
 }
 
 async fn readyz(State(state): State<DoorState>) -> Response {

@@ -1,8 +1,9 @@
 //! Connections of a listener, each served until it ends, or until the server stops and its last answer is given.
 //!
-//! Whoever connects and says nothing, or sends the head of a request a byte at a time, is cut off: otherwise a few hundred
-//! such connections would use up what a process may have open.
+//! Whoever connects and says nothing, or sends the head or the body of a request a byte at a time, is cut off: otherwise a
+//! few hundred such connections would use up what a process may have open.
 
+use super::body::Timely;
 use axum::Router;
 use axum::extract::Request;
 use axum::serve::Listener;
@@ -15,7 +16,8 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-/// From the first moment of a connection, or the end of an answer on it, to the last byte of the next request's head.
+/// From the first moment of a connection, or the end of an answer on it, to the last byte of the next request's head;
+/// and from there to the last byte of its body.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Serves a listener until `stop`, then waits for the answers that are being given. `mark` tells the doors in the
@@ -49,7 +51,7 @@ async fn serve_patiently<L: Listener<Addr: Clone + Sync>>(
         let (router, mark) = (router.clone(), mark.clone());
         let marked = router.map_request(move |mut request: Request<Incoming>| {
             mark(&peer, &mut request);
-            request.map(axum::body::Body::new)
+            request.map(|body| axum::body::Body::new(Timely::new(body, patience)))
         });
         let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(marked));
         let (connection, stop) = (connection.with_upgrades(), stop.clone());
@@ -87,7 +89,8 @@ mod tests {
     ) -> (std::net::SocketAddr, CancellationToken, JoinSet<std::io::Result<()>>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let router = Router::new().route("/", get(async || "here\n"));
+        let router =
+            Router::new().route("/", get(async || "here\n").post(async |_: axum::body::Bytes| "read"));
         let stop = CancellationToken::new();
         let mut serving = JoinSet::new();
         serving.spawn(serve_patiently(listener, router, |_, _| {}, stop.clone(), patience));
@@ -140,6 +143,38 @@ mod tests {
         })
         .await
         .expect("who trickles is served for ever");
+    }
+
+    #[tokio::test]
+    async fn who_trickles_a_body_is_refused_and_cut_off() {
+        let (address, _stop, _serving) = server(Duration::from_millis(300)).await;
+        let (mut reader, mut writer) = TcpStream::connect(address).await.unwrap().into_split();
+        let head = b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 100000\r\n\r\n";
+        writer.write_all(head).await.unwrap();
+        let trickle = async {
+            let mut beat = tokio::time::interval(Duration::from_millis(20));
+            loop {
+                beat.tick().await;
+                if writer.write_all(b"x").await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+            }
+        };
+        let mut answer = Vec::new();
+        let closed = async {
+            let mut part = [0; 512];
+            // A reset is an end as well: we were still writing.
+            while let Ok(read @ 1..) = reader.read(&mut part).await {
+                answer.extend_from_slice(&part[..read]);
+            }
+        };
+        tokio::time::timeout(DEADLINE, async {
+            tokio::select! { () = trickle => {}, () = closed => {} }
+        })
+        .await
+        .expect("who trickles is waited for for ever");
+        let answer = String::from_utf8(answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 400 ") && !answer.contains("read"), "{answer}");
     }
 
     #[tokio::test]

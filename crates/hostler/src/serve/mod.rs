@@ -9,6 +9,7 @@
 
 mod arrival;
 mod background;
+mod body;
 mod connections;
 mod data_dir;
 mod drivers;

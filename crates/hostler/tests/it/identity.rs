@@ -14,6 +14,7 @@ use hostler_core::query::Filter;
 use hostler_core::reconcile::Housekeeper;
 use hostler_core::record::Kind;
 use hostler_core::secret::Secret;
+use hostler_core::volumes::VolumeAsk;
 use hostler_doors::{DoorState, router};
 use hostler_sim::{Mode, World};
 use serde_json::{Value, json};
@@ -406,4 +407,67 @@ async fn guessing_is_slow_and_nobody_else_suffers() {
     assert!(world.core.log_in("ann", &Secret::new(PASSWORD), VIA).await.is_ok(), "ann does from elsewhere");
     world.clock.advance(Duration::from_secs(60));
     assert_eq!(log_in("ann", PASSWORD).await.0, 200);
+}
+
+#[tokio::test]
+async fn a_login_with_the_old_password_becomes_no_session_after_it_was_changed() {
+    let world = World::new().await.unwrap();
+    for (login, change) in [
+        ("ann", AccountChange { password: Some(Secret::new("another")), ..AccountChange::default() }),
+        ("bob", AccountChange { role: Some(Role::ReadOnly), ..AccountChange::default() }),
+        ("eve", AccountChange { full_name: Some("Eve".into()), ..AccountChange::default() }),
+    ] {
+        account(&world, login, Role::User).await;
+        let in_time = come_in(&world, login).await;
+        let ends = change.full_name.is_none();
+        world.core.account_change(&world.admin, login, change).await.unwrap();
+        let ask = CredentialAsk { kind: CredentialKind::Session, ..CredentialAsk::default() };
+        let session = world.core.credential_make(&in_time, ask).await;
+        let refused = session.err().map(|error| error.kind);
+        assert_eq!(refused, ends.then_some(ErrorKind::Unauthenticated), "{login}");
+    }
+    // A token that was ended meanwhile makes no other.
+    account(&world, "tom", Role::User).await;
+    let tom = come_in(&world, "tom").await;
+    let (token, secret) = world.core.credential_make(&tom, CredentialAsk::default()).await.unwrap();
+    let by_token = world.core.caller_by(secret.expose(), &[CredentialKind::Token], VIA).await.unwrap();
+    world.core.credential_end(&tom, &token.number.to_string()).await.unwrap();
+    let refused = world.core.credential_make(&by_token, CredentialAsk::default()).await.unwrap_err();
+    assert_eq!(refused.kind, ErrorKind::Unauthenticated);
+}
+
+#[tokio::test]
+async fn no_account_gains_anything_while_it_is_deleted() {
+    let world = World::with_template().await.unwrap();
+    let (mut stayed, mut went) = (0, 0);
+    for round in 0..40 {
+        let login = format!("user{round}");
+        let one = crate::rights::account(&world, 1000 + round, Role::User).await;
+        let core = &world.core;
+        let volume = VolumeAsk { name: "data".into(), size_mib: 8, storage: None };
+        let machine = World::machine(&login);
+        // The deletion begins earlier or later, so that it meets the creations at every point.
+        let (gone, made, volume) = tokio::join!(
+            async {
+                for _ in 0..round {
+                    tokio::task::yield_now().await;
+                }
+                core.account_delete(&world.admin, &one.login).await
+            },
+            core.machine_create(&one, &machine, None),
+            core.volume_create(&one, &volume, None),
+        );
+        let owned = Filter::eq("owner", one.account.0);
+        let owns = world.store.count(Kind::Machine, owned.clone()).await.unwrap()
+            + world.store.count(Kind::Volume, owned).await.unwrap();
+        assert_eq!(owns > 0, gone.is_err(), "{gone:?} {made:?} {volume:?}");
+        match gone {
+            Ok(()) => went += 1,
+            Err(error) => {
+                assert_eq!(error.code, "in_use");
+                stayed += 1;
+            }
+        }
+    }
+    assert!(stayed > 0 && went > 0, "{stayed} stayed, {went} went: they did not meet");
 }

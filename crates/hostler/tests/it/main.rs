@@ -39,5 +39,6 @@ mod tls;
 mod turns;
 mod two;
 mod vmmanager;
+mod walk;
 mod walls;
 mod worker;

@@ -346,7 +346,7 @@ async fn metrics_and_readiness_are_told() {
 }
 
 /// Sends a request over a real connection and answers the connection and the head of the answer.
-async fn upgraded(address: std::net::SocketAddr, path: &str, token: &str) -> (TcpStream, String) {
+pub(crate) async fn upgraded(address: std::net::SocketAddr, path: &str, token: &str) -> (TcpStream, String) {
     let mut stream = TcpStream::connect(address).await.unwrap();
     let request = format!(
         "GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 const VIA: Via = Via { door: "native", address: None };
 
-fn person(login: &str) -> Person {
+pub(crate) fn person(login: &str) -> Person {
     Person {
         key: format!("key-{login}"),
         login: login.into(),

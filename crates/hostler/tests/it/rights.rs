@@ -36,7 +36,7 @@ pub(crate) async fn account(world: &World, seed: u128, role: Role) -> Caller {
         created_at: Timestamp(0),
     };
     put(world, &account).await;
-    Caller { account: id, login, role, groups: [].into(), ..world.admin.clone() }
+    Caller { account: id, login, role, groups: [].into(), footing: None, ..world.admin.clone() }
 }
 
 /// The same caller in a new group.

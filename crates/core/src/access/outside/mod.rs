@@ -145,8 +145,8 @@ impl Core {
         }
     }
 
-    fn directory(&self, caller: &Caller, name: &str) -> Result<&LinkedDirectory> {
-        caller.may_administer("look at directories")?;
+    async fn directory(&self, caller: &Caller, action: &str, name: &str) -> Result<&LinkedDirectory> {
+        self.administers(caller, action, "look at directories").await?;
         let found = self.outside().directories.iter().find(|linked| linked.directory.name() == name);
         found.ok_or_else(|| Error::not_found("directory", name))
     }

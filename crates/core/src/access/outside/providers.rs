@@ -6,7 +6,7 @@
 use super::{LinkedProvider, failed};
 use crate::access::{Caller, Origin, Via};
 use crate::core::Core;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::ports::{Attempt, DriverErrorKind};
 use crate::record::Kind;
 use crate::secret::{Place, Sealed, Secret};
@@ -107,6 +107,23 @@ impl Core {
     /// Unauthenticated when the answer is not to what this browser asked, or is not good; denied and conflict as when
     /// a directory vouches; unavailable when the provider does not answer.
     pub async fn provider_finish(
+        &self,
+        name: &str,
+        answer: &ProviderAnswer,
+        cookie: &str,
+        via: Via,
+    ) -> Result<Caller> {
+        let found = self.provider_vouches(name, answer, cookie, via.clone()).await;
+        if let Err(error) = &found
+            && error.kind != ErrorKind::NotFound
+        {
+            // Who it was that came back is not known.
+            self.note_no_login(None, "", &via, &format!("{name}: {}", error.text)).await;
+        }
+        found
+    }
+
+    async fn provider_vouches(
         &self,
         name: &str,
         answer: &ProviderAnswer,

@@ -61,7 +61,7 @@ impl Core {
     /// # Errors
     /// Denied for anybody but administrators.
     pub async fn directory_list(&self, caller: &Caller) -> Result<Vec<DirectoryState>> {
-        caller.may_administer("look at directories")?;
+        self.administers(caller, "directory.list", "look at directories").await?;
         let mut list = Vec::new();
         for linked in &self.outside().directories {
             let name = linked.directory.name();
@@ -80,7 +80,7 @@ impl Core {
     /// # Errors
     /// Not found; conflict with the cause in its text when it cannot be used.
     pub async fn directory_check(&self, caller: &Caller, name: &str) -> Result<String> {
-        let linked = self.directory(caller, name)?;
+        let linked = self.directory(caller, "directory.check", name).await?;
         let failure = |error| Error::conflict("directory_failed", format!("{name} cannot be used: {error}"));
         linked.directory.check().await.map_err(failure)
     }
@@ -90,7 +90,9 @@ impl Core {
     /// # Errors
     /// Not found; unavailable when it does not answer; conflict when it has nobody at all.
     pub async fn directory_sync(&self, caller: &Caller, name: &str) -> Result<Synced> {
-        let linked = self.directory(caller, name)?;
+        let linked = self.directory(caller, "directory.sync", name).await?;
+        // What is changed follows from whom the directory lists now, which is not one commit: the line comes before.
+        self.note_deed(caller, "directory.sync", ("directory", name)).await?;
         self.follow_directory(linked).await
     }
 
