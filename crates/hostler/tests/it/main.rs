@@ -5,6 +5,7 @@
 mod audit;
 mod bad_input;
 mod bridges;
+mod canaille;
 mod crash;
 mod databases;
 mod debian;
