@@ -4,7 +4,6 @@
     clippy::disallowed_methods,
     reason = "starts a provider that the tests talk to, not one that hostler starts"
 )]
-#![expect(clippy::print_stderr, reason = "a skip must be seen")]
 
 use crate::folder::Folder;
 use crate::server::{DEADLINE, Program, Server};

@@ -46,7 +46,10 @@ async fn many_machines_have_one_title_and_each_a_host_name_of_its_own() -> Resul
     let order = vec![Sort::descending("title"), Sort::ascending("id")];
     let filter = Filter::Is("title", Compare::Like, "my%".into());
     let found = core.machine_list(admin, ListAsk { filter, order, ..ListAsk::default() }).await?.items;
-    assert_eq!(found.iter().map(|one| one.title()).collect::<Vec<_>>(), ["My Shop", "My Shop"]);
+    assert_eq!(
+        found.iter().map(hostler_core::machines::Machine::title).collect::<Vec<_>>(),
+        ["My Shop", "My Shop"]
+    );
     // Who has no title is called by the host name, and is found by it.
     let nameless = ListAsk { filter: Filter::eq("title", names[4].as_str()), ..ListAsk::default() };
     assert_eq!(core.machine_list(admin, nameless).await?.items.len(), 1);
