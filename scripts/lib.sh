@@ -68,6 +68,17 @@ install_clients() {
     : >"$clients/installed"
 }
 
+# A provider of logins that others wrote.
+install_provider() {
+    install "keeps canaille apart from other Python" python3 python3-venv
+    provider=target/canaille
+    [ ! -f "$provider/installed" ] || return 0
+    say "installing canaille into $provider"
+    python3 -m venv --clear "$provider"
+    "$provider/bin/pip" install --quiet 'canaille[front,oidc,server,sqlite]==0.3.*'
+    : >"$provider/installed"
+}
+
 # PostgreSQL's programs. Debian starts a server of its own after the installation; ours are started by the tests.
 install_postgresql() {
     if [ ! -e /etc/postgresql-common/createcluster.conf ]; then

@@ -19,6 +19,7 @@ def retry(fn, **kwargs):
 
 
 if __name__ == "__main__":
-    print("asking", flush=True)
+    logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(message)s")
+    logging.getLogger("urllib3").setLevel(logging.WARNING)
     response = retry(requests.get, url=sys.argv[1] + "/vm/v3/host", headers={"x-xsrf-token": sys.argv[2]})
     print(response.status_code, response.json()["size"])

@@ -136,6 +136,9 @@ fn fresh(machine: u128) -> Document {
             ("memory_mib", 64.into()),
             ("created_at", 0.into()),
             ("updated_at", 0.into()),
+            ("title", "".into()),
+            ("domain", "".into()),
+            ("description", "".into()),
         ],
         body: format!("{{\"name\":\"machine-{machine}\",\"notes\":\"{}\"}}", "x".repeat(800)),
     }

@@ -90,6 +90,13 @@ pub(super) fn password_place(machine: MachineId) -> Place {
     Place { kind: Kind::Machine, record: machine.0, field: "password" }
 }
 
+/// Makes cloud-init set the administrator's password. A list as one text is what each of its releases understands.
+fn set_password(config: &mut serde_json::Value, password: &Secret) {
+    let list = format!("root:{}\n", password.expose());
+    config["chpasswd"] = serde_json::json!({ "expire": false, "list": list });
+    config["ssh_pwauth"] = true.into();
+}
+
 impl Core {
     async fn cards_of(&self, machine: &Machine) -> Result<Vec<Card>> {
         let held: Vec<Address> = self.all(Filter::eq("machine", machine.id.0)).await?;
@@ -181,11 +188,7 @@ impl Core {
             "users": [{ "name": "root", "ssh_authorized_keys": machine.ssh_keys }],
         });
         if let Some(sealed) = &machine.password {
-            let password = self.unseal(password_place(machine.id), sealed)?;
-            // The list as one text is what every release of cloud-init understands.
-            let list = format!("root:{}\n", password.expose());
-            config["chpasswd"] = serde_json::json!({ "expire": false, "list": list });
-            config["ssh_pwauth"] = true.into();
+            set_password(&mut config, &self.unseal(password_place(machine.id), sealed)?);
         }
         Ok(format!("#cloud-config\n{config:#}\n"))
     }
@@ -195,6 +198,14 @@ impl Core {
 mod tests {
     use super::*;
     use uuid::Uuid;
+
+    #[test]
+    fn a_password_is_set_by_cloud_init_and_does_not_expire() {
+        let mut config = serde_json::json!({ "hostname": "m" });
+        set_password(&mut config, &Secret::new("a: \"b"));
+        assert_eq!(config["chpasswd"], serde_json::json!({ "expire": false, "list": "root:a: \"b\n" }));
+        assert_eq!(config["hostname"], "m");
+    }
 
     #[test]
     fn macs_are_local_unicast_and_differ() {

@@ -86,7 +86,7 @@ fn as_host_name(text: &str) -> Option<HostName> {
 
 #[cfg(test)]
 mod tests {
-    use super::as_host_name;
+    use super::{HostName, as_host_name};
 
     #[test]
     fn host_names_are_made_of_what_people_write() {
@@ -99,7 +99,7 @@ mod tests {
             ("", None),
             ("日本", None),
         ] {
-            assert_eq!(as_host_name(text).as_ref().map(|name| name.as_str()), name, "{text}");
+            assert_eq!(as_host_name(text).as_ref().map(HostName::as_str), name, "{text}");
         }
         assert_eq!(as_host_name(&"a".repeat(200)).unwrap().as_str().len(), 63);
     }

@@ -5,6 +5,7 @@
 mod audit;
 mod bad_input;
 mod bridges;
+mod canaille;
 mod crash;
 mod databases;
 mod debian;
@@ -33,6 +34,7 @@ mod secrets;
 mod server;
 mod slapd;
 mod tasks;
+mod titles;
 mod tls;
 mod turns;
 mod two;

@@ -43,9 +43,13 @@ async fn user_data_is_in_neither_database_nor_log_and_another_key_is_refused() -
     let user_data = format!("#cloud-config\npassword: {PLANTED}\n");
     let body = json!({ "name": "web", "template": "micro", "user_data": user_data });
     server.carry_out("POST", "/machines", Some(body)).await?;
+    let body = json!({ "name": "db", "template": "micro", "password": PLANTED });
+    server.carry_out("POST", "/machines", Some(body.clone())).await?;
+    let told = server.request("POST", "/machines", Some(body)).await?.1.to_string();
+    ensure!(told.contains("name_taken") && !told.contains(PLANTED), "{told}");
     let told = server.get("/machines/web/user-data").await?;
     ensure!(told["user_data"] == user_data, "its owner reads it back: {told}");
-    for path in ["/machines/web", "/machines", "/tasks", "/doctor"] {
+    for path in ["/machines/web", "/machines/db", "/machines", "/tasks", "/audit", "/doctor"] {
         let told = server.get(path).await?.to_string();
         ensure!(!told.contains(PLANTED), "{path}: {told}");
     }

@@ -253,6 +253,39 @@ async fn a_real_machine_lives_and_dies() {
     life(Program::Real).await.unwrap();
 }
 
+/// Commands that wait are rows: a process that dies loses none of them, nor their order.
+#[tokio::test]
+async fn commands_that_wait_survive_a_crash() -> Result<()> {
+    let folder = Folder::new()?;
+    let data = folder.path().join("data");
+    let slow = [("HOSTLER__SIM__BOOT_MS", "1500")];
+    let server = served(Program::Simulated, &data, &slow).await?;
+    let panel = Panel::enter(&server.url, EMAIL, PASSWORD).await?;
+    let made = panel.well("POST", "/vm/v3/host", Some(json!({ "name": "n", "os": 1 }))).await?;
+    let host = format!("/vm/v3/host/{}", made["id"]);
+    let mut asked = vec![made["task"].clone()];
+    for place in 0..6 {
+        let verb = if place % 2 == 0 { "stop" } else { "start" };
+        let answer = panel.well("POST", &format!("{host}/{verb}"), Some(json!({ "force": true }))).await?;
+        asked.push(answer["task"].clone());
+    }
+    let waiting = panel.get("/vm/v3/task?where=status+EQ+created").await?;
+    ensure!(waiting["size"] == 6, "{waiting}");
+    server.kill().await?;
+    let server = Server::start(Program::Simulated, &data, &[("HOSTLER__SIM__BOOT_MS", "50")]).await?;
+    let panel = Panel::enter(&server.url, EMAIL, PASSWORD).await?;
+    panel.done(&json!({ "task": asked[6] }), "host_start").await?;
+    let order = panel.get("/vm/v3/task?where=host.name+EQ+n&orderby=id").await?;
+    let tasks = order["list"].as_array().context("a list")?;
+    let ids: Vec<&Value> = tasks.iter().map(|task| &task["consul_id"]).collect();
+    ensure!(ids == asked.iter().collect::<Vec<_>>(), "{ids:?} {asked:?}");
+    let ended: Vec<&str> = tasks.iter().filter_map(|task| task["date_end"].as_str()).collect();
+    ensure!(ended.len() == 7 && ended.is_sorted(), "{order}");
+    ensure!(tasks.iter().all(|task| task["status"] == "complete"), "{order}");
+    ensure!(panel.state(&made["id"]).await? == "active");
+    Ok(())
+}
+
 #[tokio::test]
 async fn what_makes_no_sense_is_refused_before_any_task() -> Result<()> {
     let folder = Folder::new()?;

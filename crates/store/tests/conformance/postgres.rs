@@ -1,7 +1,7 @@
 //! What only concerns PostgreSQL: the server, its addresses, its restarts, several processes on one database.
 
 use crate::Fresh;
-use crate::records::{cluster, event, id, insert};
+use crate::records::{cluster, event, id, insert, machine};
 use hostler_core::events::Event;
 use hostler_core::ports::{Alteration, Commit, Store, StoreError};
 use hostler_core::query::{Filter, Select, Sort};
@@ -98,7 +98,31 @@ async fn opening_says_what_is_wrong_and_not_the_password() {
     let name = url.split(['/', '?']).nth(3).unwrap().to_owned();
     server.execute(&name, "INSERT INTO schema_version (version) VALUES (99)").unwrap();
     let newer = refused(&url).await;
-    assert!(matches!(newer, OpenError::Newer { found: 99, known: 3, .. }), "{newer}");
+    assert!(matches!(newer, OpenError::Newer { found: 99, known: 4, .. }), "{newer}");
+}
+
+/// What the tables of schema 3 had, brought to schema 4.
+#[tokio::test]
+async fn machines_of_an_older_schema_get_title_and_description() {
+    let Some((server, url)) = database() else { return };
+    let store = open(&url).await;
+    let mut described = machine(2, "two");
+    described.body = r#"{"description":"words"}"#.into();
+    insert(&store, machine(1, "one")).await.unwrap();
+    insert(&store, described).await.unwrap();
+    store.close().await;
+    let name = url.split(['/', '?']).nth(3).unwrap().to_owned();
+    let back = "ALTER TABLE machine DROP COLUMN title, DROP COLUMN domain, DROP COLUMN description; \
+                DELETE FROM schema_version WHERE version > 3";
+    server.execute(&name, back).unwrap();
+    let store = open(&url).await;
+    for (column, value, count) in
+        [("title", "one", 1), ("description", "words", 1), ("description", "", 1), ("domain", "", 2)]
+    {
+        let found = store.count(Kind::Machine, Filter::eq(column, value)).await.unwrap();
+        assert_eq!(found, count, "{column} {value}");
+    }
+    store.close().await;
 }
 
 #[tokio::test]
@@ -107,7 +131,7 @@ async fn the_facts_are_told_and_a_closed_store_answers_so() {
     let store = open(&url).await;
     insert(&store, cluster(1, "one")).await.unwrap();
     let facts = store.facts(true).await.unwrap();
-    assert_eq!((facts.engine, facts.schema), ("postgres", 3));
+    assert_eq!((facts.engine, facts.schema), ("postgres", 4));
     assert!(facts.bytes > 4096 && facts.damage.is_empty(), "{facts:?}");
     store.close().await;
     store.close().await;

@@ -31,6 +31,9 @@ pub(crate) fn machine(key: u128, name: &str) -> Document {
         ("memory_mib", 64.into()),
         ("created_at", 10.into()),
         ("updated_at", 10.into()),
+        ("title", name.into()),
+        ("domain", "".into()),
+        ("description", "".into()),
     ];
     document(Kind::Machine, key, columns)
 }

@@ -111,7 +111,7 @@ async fn a_temporary_store_leaves_nothing() {
 async fn the_facts_are_told() {
     let store = SqliteStore::temporary().await.unwrap();
     let facts = store.facts(true).await.unwrap();
-    assert_eq!((facts.engine, facts.schema), ("sqlite", 3));
+    assert_eq!((facts.engine, facts.schema), ("sqlite", 4));
     assert!(facts.version.starts_with("3.") && facts.bytes > 4096);
     assert!(facts.damage.is_empty());
 }
@@ -138,7 +138,34 @@ async fn opening_says_what_is_wrong() {
     SqliteStore::open(&at("newer.db")).await.unwrap().close().await;
     raw(&at("newer.db"), "INSERT INTO schema_version (version) VALUES (99)").await;
     let newer = SqliteStore::open(&at("newer.db")).await.unwrap_err();
-    assert!(matches!(newer, OpenError::Newer { found: 99, known: 3, .. }), "{newer}");
+    assert!(matches!(newer, OpenError::Newer { found: 99, known: 4, .. }), "{newer}");
+}
+
+/// What the tables of schema 3 had, brought to schema 4.
+#[tokio::test]
+async fn machines_of_an_older_schema_get_title_and_description() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("hostler.db");
+    let store = SqliteStore::open(&path).await.unwrap();
+    let mut described = machine(2, "two");
+    described.body = r#"{"description":"words"}"#.into();
+    insert(&store, machine(1, "one")).await.unwrap();
+    insert(&store, described).await.unwrap();
+    store.close().await;
+    raw(
+        &path,
+        "ALTER TABLE machine DROP COLUMN title; ALTER TABLE machine DROP COLUMN domain;
+         ALTER TABLE machine DROP COLUMN description; DELETE FROM schema_version WHERE version > 3;",
+    )
+    .await;
+    let store = SqliteStore::open(&path).await.unwrap();
+    for (column, value, count) in
+        [("title", "one", 1), ("description", "words", 1), ("description", "", 1), ("domain", "", 2)]
+    {
+        let found = store.count(Kind::Machine, Filter::eq(column, value)).await.unwrap();
+        assert_eq!(found, count, "{column} {value}");
+    }
+    store.close().await;
 }
 
 #[tokio::test]

@@ -50,7 +50,12 @@ pub(super) fn presentable(person: &Person, source: &str) -> Result<Person> {
     if person.key.is_empty() || person.key.len() > 255 {
         return Err(Error::invalid("key", format!("{source} does not say who this is in a way that lasts")));
     }
-    person.login = checked_login(&person.login)?;
+    person.login = checked_login(&person.login).map_err(|error| {
+        let called: String = person.login.chars().filter(|c| !c.is_control()).take(80).collect();
+        let text =
+            format!("{source} calls this person `{called}`, which cannot be a login name: {}", error.text);
+        Error::invalid("login", text).hint("the administrator can take the login name from something else")
+    })?;
     if person.email.is_empty() {
         // An address is unique and wanted everywhere; this one is nobody's and can never be (RFC 2606).
         person.email = format!("{}@{source}.invalid", person.login.replace('@', "."));
