@@ -14,7 +14,6 @@ use crate::login::{self, Session};
 use crate::state::DoorState;
 use axum::extract::{FromRequestParts, MatchedPath, Request, State};
 use axum::http::request::Parts;
-use axum::http::uri::Authority;
 use axum::http::{HeaderMap, Method, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -161,7 +160,7 @@ impl<'a> Carried<'a> {
 fn is_foreign(headers: &HeaderMap, uri: &Uri) -> bool {
     let Some(origin) = headers.get(header::ORIGIN) else { return false };
     let told = headers.get(header::HOST).and_then(|host| host.to_str().ok());
-    let host = told.or_else(|| uri.authority().map(Authority::as_str));
+    let host = told.or_else(|| uri.authority().map(axum::http::uri::Authority::as_str));
     let origin = origin.to_str().ok().and_then(|origin| origin.split_once("://"));
     match (origin, host) {
         (Some((_, theirs)), Some(ours)) => !theirs.eq_ignore_ascii_case(ours),
