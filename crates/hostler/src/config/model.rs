@@ -326,6 +326,21 @@ impl Config {
         Ok(())
     }
 
+    /// Which of several directories or providers is wrong, where that is what `key` names.
+    pub(super) fn wrong_element(&self, key: &str) -> Option<usize> {
+        match key {
+            "ldap" => (0..self.ldap.len()).find(|index| {
+                let one = &self.ldap[*index];
+                one.check().is_err() || self.ldap[..*index].iter().any(|other| other.name == one.name)
+            }),
+            "oidc" => (0..self.oidc.len()).find(|index| {
+                let one = &self.oidc[*index];
+                one.check().is_err() || self.oidc[..*index].iter().any(|other| other.name == one.name)
+            }),
+            _ => None,
+        }
+    }
+
     /// What a single value's type cannot say.
     ///
     /// # Errors

@@ -5,7 +5,9 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::ErrorKind;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
+use toml::de::{DeTable, DeValue};
 
 /// Read when no other file is named, if it is there.
 const USUAL_FILE: &str = "hostler.toml";
@@ -100,9 +102,29 @@ fn read(overrides: &Overrides, variables: &Variables) -> Result<toml::Table, Con
 /// A file's settings, checked by themselves.
 pub(super) fn parse(path: &Path, text: &str) -> Result<toml::Table, ConfigError> {
     let config: Config = toml::from_str(text).map_err(|error| ConfigError::at(path, text, &error))?;
-    config.check().map_err(|(key, why)| ConfigError::new(format!("{}: {key} {why}", path.display())))?;
+    config.check().map_err(|(key, why)| match span_of(text, key, config.wrong_element(key)) {
+        Some(span) => ConfigError::at_place(path, text, span, &format!("{key} {why}")),
+        None => ConfigError::new(format!("{}: {key} {why}", path.display())),
+    })?;
     config.check_networks().map_err(|bad| bad.in_file(path, text))?;
     toml::from_str(text).map_err(|error| ConfigError::at(path, text, &error))
+}
+
+/// Where a setting stands, by its dotted name; of several tables of one name the one at this place.
+fn span_of(text: &str, key: &str, element: Option<usize>) -> Option<Range<usize>> {
+    let parsed = DeTable::parse(text).ok()?;
+    let (mut table, mut span) = (parsed.get_ref(), None);
+    for part in key.split('.') {
+        let (_, found) = table.iter().find(|(name, _)| name.get_ref().as_ref() == part)?;
+        span = match (found.get_ref(), element) {
+            (DeValue::Array(all), Some(place)) => Some(all.get(place)?.span()),
+            _ => Some(found.span()),
+        };
+        if let DeValue::Table(inner) = found.get_ref() {
+            table = inner;
+        }
+    }
+    span
 }
 
 /// Sets what one `HOSTLER__SECTION__KEY` says. Its value is a TOML value where that fits the setting, else text.

@@ -54,7 +54,7 @@ fn a_wrong_value_and_broken_syntax_name_their_place() {
 #[test]
 fn users_of_machines_are_nobody_elses() {
     let text = refusal("[isolation]\nuids = \"0-1000\"\n");
-    assert!(text.starts_with("hostler.toml: isolation.uids `0-1000` has numbers outside of"), "{text}");
+    assert!(text.starts_with("hostler.toml:2:8: isolation.uids `0-1000` has numbers outside of"), "{text}");
     assert!(refusal("[isolation]\nuids = \"many\"\n").contains("write FIRST-LAST"));
     assert!(refusal("[isolation]\nmemory_overhead_mib = 10\n").contains("must be between 150"));
     parse(Path::new("hostler.toml"), "[isolation]\nuids = \"\"\n").unwrap();
@@ -62,12 +62,10 @@ fn users_of_machines_are_nobody_elses() {
 
 #[test]
 fn a_value_out_of_range_names_its_setting() {
-    assert_eq!(
-        refusal("[tasks]\nconcurrency = 0\n"),
-        "hostler.toml: tasks.concurrency must be between 1 and 1024"
-    );
+    let text = refusal("[tasks]\nconcurrency = 0\n");
+    assert!(text.starts_with("hostler.toml:2:15: tasks.concurrency must be between 1 and 1024\n"), "{text}");
     let text = refusal("[images]\nallow_addresses = [\"10.0.0.1/8\"]\n");
-    assert!(text.ends_with("says more than its length: did you mean 10.0.0.0/8?"), "{text}");
+    assert!(text.contains("says more than its length: did you mean 10.0.0.0/8?\n"), "{text}");
     assert!(refusal("[images]\nproxy = \"socks5://a\"\n").contains("images.proxy must be the address"));
 }
 
@@ -211,4 +209,52 @@ fn the_network_of_the_example_can_be_declared() {
     let networks = load(&overrides, &Variables::default()).unwrap().0.networks();
     assert_eq!((networks.len(), networks[0].name.as_str()), (1, "lab"));
     assert_eq!(networks[0].bridge.as_deref(), Some("br-lab"));
+}
+
+/// What an administrator gets wrong about identity: each is named by its line and its cause.
+#[test]
+fn what_is_wrong_with_identity_is_named_by_line_and_cause() {
+    let ldap = "[[ldap]]\nname = \"company\"\nurl = \"ldaps://ldap.example\"\nbases = [\"dc=example\"]\nrole = \"user\"\n";
+    let oidc = "[[oidc]]\nname = \"sso\"\nissuer = \"https://sso.example\"\nclient_id = \"hostler\"\n\
+        public_url = \"https://hostler.example\"\nrole = \"user\"\n";
+    for good in [ldap, oidc] {
+        parse(Path::new("hostler.toml"), good).unwrap();
+    }
+    let in_ldap = |old: &str, new: &str| ldap.replace(old, new);
+    let in_oidc = |old: &str, new: &str| oidc.replace(old, new);
+    for (text, line, cause) in [
+        (in_ldap("ldaps:", "ldap:"), 1, "passwords would travel unencrypted"),
+        (in_ldap("role = \"user\"\n", ""), 1, "nobody could come in"),
+        (in_ldap("role = \"user\"", "role = \"boss\""), 5, "unknown variant `boss`"),
+        (in_ldap("bases", "basis"), 4, "unknown field `basis`"),
+        (in_ldap("company", "The Company"), 1, "must be 1 to 32 of a-z"),
+        (format!("{ldap}timeout_s = 0\n"), 1, "timeout_s must be between 1 and 60"),
+        (format!("{ldap}sync_s = 5\n"), 1, "sync_s must be 0 or at least 60"),
+        (format!("{ldap}bind_password = \"x\"\n"), 6, "unknown field `bind_password`"),
+        (
+            format!("{ldap}bind_password_file = \"/a\"\nbind_password_variable = \"A\"\n"),
+            1,
+            "cannot both be set",
+        ),
+        (format!("{ldap}\n{ldap}"), 7, "`company` is there twice"),
+        (format!("{ldap}[[ldap.groups]]\ngroup = \"cn=a\"\n"), 1, "each of groups needs a group"),
+        (in_oidc("https://sso", "http://sso"), 1, "issuer"),
+        (in_oidc("https://hostler.example", "hostler.example"), 1, "public_url"),
+        (in_oidc("client_id", "client"), 4, "unknown field `client`"),
+        (in_oidc("role = \"user\"\n", ""), 1, "nobody could come in"),
+        (format!("{oidc}client_secret = \"x\"\n"), 7, "unknown field `client_secret`"),
+        (format!("{ldap}\n{oidc}\n{oidc}"), 14, "`sso` is there twice"),
+        ("[tls]\nself_signed = true\nnames = [\"a b\"]\n".into(), 3, "`a b` is no host name"),
+        ("[tls]\nself_sign = true\n".into(), 2, "unknown field `self_sign`"),
+        ("\ntrusted_proxies = [\"10.0.0.0/8\", \"proxy\"]\n".into(), 2, "`proxy` is no prefix"),
+        ("trusted_proxies = [\"::/0\"]\n".into(), 1, "would let everybody claim"),
+        ("trusted_proxies = \"10.0.0.1\"\n".into(), 1, "invalid type"),
+    ] {
+        let refused = refusal(&text);
+        assert!(
+            refused.starts_with(&format!("hostler.toml:{line}:")),
+            "not in line {line}: {refused}\n{text}"
+        );
+        assert!(refused.contains(cause), "{cause} is not in {refused}");
+    }
 }

@@ -330,3 +330,31 @@ async fn a_database_that_does_not_answer_for_a_while_costs_nothing_but_time() ->
     let Some(home) = Home::new()? else { return Ok(()) };
     survive(&home, || home.database.pause(), || home.database.go_on()).await
 }
+
+/// Each process counts for itself what it reads; only the commit decides.
+#[tokio::test]
+async fn fifty_creations_through_two_processes_never_pass_a_quota() -> Result<()> {
+    let Some(home) = Home::new()? else { return Ok(()) };
+    let (a, b) = home.two(&QUICK).await?;
+    let (status, answer) = a.request("PUT", "/quotas/account/admin", Some(json!({ "machines": 7 }))).await?;
+    ensure!(status == 200, "{answer}");
+    let asked = (0..50).map(|number| {
+        let (server, template) = if number % 2 == 0 { (&a, "micro") } else { (&b, "there") };
+        server.request("POST", "/machines", Some(create(&format!("m{number}"), template)))
+    });
+    let mut made = [0, 0];
+    for (number, answer) in join_all(asked).await.into_iter().enumerate() {
+        match answer? {
+            (202, _) => made[number % 2] += 1,
+            (507, answer) => ensure!(answer["code"] == "quota", "{answer}"),
+            (status, answer) => anyhow::bail!("{status} {answer}"),
+        }
+    }
+    ensure!(made[0] + made[1] == 7, "{made:?} were let through");
+    for server in [&a, &b] {
+        let quota = server.get("/quotas/account/admin").await?;
+        ensure!(quota["used"]["machines"] == 7, "{quota}");
+        ensure!(items(server, "/machines?limit=100").await?.len() == 7);
+    }
+    Ok(())
+}

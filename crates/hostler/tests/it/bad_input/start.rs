@@ -39,7 +39,7 @@ async fn a_mistake_in_the_configuration_is_shown_where_it_is() {
         ),
         ("[tasks]\n\n  concurrency = \"many\"\n", ["hostler.toml:3:17: invalid type", "expected usize"]),
         ("listen = [\n", ["hostler.toml:", "1 | listen = ["]),
-        ("[keep]\nmachines_h = 0\n", ["hostler.toml: keep.machines_h", "between 1 and 876600"]),
+        ("[keep]\nmachines_h = 0\n", ["hostler.toml:2:14: keep.machines_h", "between 1 and 876600"]),
     ] {
         tokio::fs::write(&file, text).await.unwrap();
         for arguments in [vec!["config", "check", "--config", path], vec!["serve", "--config", path]] {
