@@ -4,9 +4,11 @@ Without them nearly all requests about one thing are about nothing, and end as 4
 four right requests name something that exists; what is deleted is made for that.
 """
 
+import base64
+import hashlib
 import itertools
 import os
-import uuid
+import struct
 
 import requests
 import schemathesis
@@ -50,7 +52,16 @@ def snapshot():
     return ask("POST", f"/machines/{machine()}/snapshots", {"name": name()})["id"]
 
 
+def key():
+    """A public key that is nobody's yet; no private one belongs to it."""
+    kind = b"ssh-ed25519"
+    parts = (kind, hashlib.sha256(name().encode()).digest())
+    line = base64.b64encode(b"".join(struct.pack(">I", len(part)) + part for part in parts)).decode()
+    return ask("POST", "/ssh-keys", {"name": name(), "public_key": f"{kind.decode()} {line}"})["id"]
+
+
 MAKE = {
+    "key": key,
     "machine": machine,
     "volume": volume,
     "account": account,
@@ -86,3 +97,15 @@ def before_call(context, case, kwargs):
     for kind in case.path_parameters:
         if kind in MAKE:
             case.path_parameters[kind] = there(kind, to_lose and kind == last)
+    belonging(case)
+
+
+def belonging(case):
+    """What is named by other parameters of the path: whom a grant or a quota is for, about what, and who gets a volume."""
+    named = case.path_parameters
+    # Kinds that do not exist are left as they are: they must be refused.
+    for kind, what in (("subject_kind", "subject"), ("kind", "object")):
+        if named.get(kind) in MAKE:
+            named[what] = there(named[kind], False)
+    if case.path.endswith("/attach") and isinstance(case.body, dict) and isinstance(case.body.get("machine"), str):
+        case.body["machine"] = there("machine", False)
