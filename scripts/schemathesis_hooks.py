@@ -107,5 +107,8 @@ def belonging(case):
     for kind, what in (("subject_kind", "subject"), ("kind", "object")):
         if named.get(kind) in MAKE:
             named[what] = there(named[kind], False)
+    if "mac" in named:
+        cards = ask("GET", f"/machines/{named['machine']}")["nics"]
+        named["mac"] = cards[0]["mac"] if cards else named["mac"]
     if case.path.endswith("/attach") and isinstance(case.body, dict) and isinstance(case.body.get("machine"), str):
         case.body["machine"] = there("machine", False)
