@@ -17,6 +17,7 @@ mod folder;
 mod identity;
 mod images;
 mod imports;
+mod isp;
 mod ldap;
 mod lists;
 mod maintenance;

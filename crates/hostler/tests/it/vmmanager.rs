@@ -2,7 +2,7 @@
 
 mod clients;
 mod requests;
-mod seeds;
+pub(crate) mod seeds;
 
 use crate::folder::Folder;
 use crate::server::{Program, Server, missing, until};

@@ -9,14 +9,14 @@ use serde_json::{Value, json};
 use std::path::Path;
 use tokio::process::Command;
 
-fn requests(door: &str) -> Result<Vec<String>> {
+pub(crate) fn requests(door: &str) -> Result<Vec<String>> {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../contracts/{door}/requests.txt"));
     let text = std::fs::read_to_string(file)?;
     Ok(text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).map(str::to_owned).collect())
 }
 
 /// A line of a guide as a shell carries it out. `curl` stands for one that finds this server under the guide's name.
-async fn carried_out(port: &str, line: &str, token: &str) -> Result<(u16, Value)> {
+pub(crate) async fn carried_out(port: &str, line: &str, token: &str) -> Result<(u16, Value)> {
     let command = match line.strip_prefix("GET ") {
         Some(url) => format!("curl -H 'x-xsrf-token: {token}' \"{url}\""),
         None => line.to_owned(),
