@@ -9,6 +9,9 @@ use serde_json::json;
 const LINE: &str =
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJiJqp2JGL4oVHFGBhYm4p8IiNE0VzJOmwPEk4hXk7tM ann@home";
 
+/// Headers of a request.
+type Headers = Vec<(&'static str, String)>;
+
 #[tokio::test]
 async fn a_credential_may_come_in_four_ways_and_one_that_counts_suffices() {
     let origin = Origin::new().await;
@@ -20,7 +23,7 @@ async fn a_credential_may_come_in_four_ways_and_one_that_counts_suffices() {
     let cookie = |name: &str, value: &str| ("cookie", format!("{name}={value}"));
     let header = |name: &'static str, value: &str| (name, value.to_owned());
     let ann = Some("ann@example.org");
-    let all: Vec<(Vec<(&str, String)>, Option<&str>)> = vec![
+    let all: Vec<(Headers, Option<&str>)> = vec![
         (vec![header("x-xsrf-token", &token)], ann),
         (vec![header("X-XSRF-Token", &session)], ann),
         (vec![header("isp-session", &session)], ann),
@@ -112,7 +115,7 @@ async fn every_function_keeps_to_its_access() {
         let told = ask(ann.as_str()).await;
         match access {
             "administrator" => {
-                assert_eq!((told.status, told.text.as_str()), (403, UNAUTHORIZED), "{method} {path}")
+                assert_eq!((told.status, told.text.as_str()), (403, UNAUTHORIZED), "{method} {path}");
             }
             _ => assert!(![401, 403].contains(&told.status), "{method} {path}: {}", told.text),
         }
