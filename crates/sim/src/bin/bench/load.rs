@@ -64,7 +64,9 @@ impl Load<'_> {
     fn script(&self, paths: &[String]) -> String {
         let list: Vec<String> = paths.iter().map(|path| format!("{path:?}")).collect();
         format!(
-            r#"wrk.headers["Authorization"] = "Bearer {}"
+            r#"local token = "{}"
+wrk.headers["Authorization"] = "Bearer " .. token
+wrk.headers["x-xsrf-token"] = token
 local paths = {{ {} }}
 local made, at = {{}}, 0
 function init() for i, path in ipairs(paths) do made[i] = wrk.format("GET", path) end end
