@@ -15,12 +15,16 @@ use serde_json::{Map, Value, json};
 use std::net::IpAddr;
 
 /// What clients send that means nothing here, or nothing yet; its type is looked at all the same.
-const NUMBERS: [&str; 7] = [
+const NUMBERS: [&str; 11] = [
+    "image",
     "ipv4_number",
     "ipv6_prefix",
+    "iso",
     "net_bandwidth_mbitps",
     "net_in_mbitps",
     "net_out_mbitps",
+    "preset",
+    "recipe",
     "snapshot_limit",
     "storage",
 ];
@@ -47,12 +51,15 @@ pub(super) async fn create(
 }
 
 fn ask(body: &Body) -> Answer<MachineAsk> {
-    for unknown in ["image", "iso", "preset"] {
-        if body.number(unknown)?.is_some_and(|id| id != 0) {
-            return Err(Refused::property(unknown, format!("{unknown} is not supported here; use os")));
+    checked(body)?;
+    for other in ["image", "iso"] {
+        if body.value("os").is_none() && body.number(other)?.is_some_and(|id| id != 0) {
+            return Err(Refused::property(
+                other,
+                format!("machines are not made from an {other} yet; give an os"),
+            ));
         }
     }
-    checked(body)?;
     Ok(MachineAsk {
         title: body.required_text("name")?.to_owned(),
         domain: body.text("domain")?.unwrap_or("").to_owned(),

@@ -34,7 +34,7 @@ async fn what_makes_no_sense_is_refused_before_any_task() -> Result<()> {
         ("hdd_mib", json!("much"), (400, 4001)),
         ("hdd_mib", json!(8), (400, 4001)),
         ("password", json!("a\nroot:b"), (400, 4001)),
-        ("preset", json!(1), (400, 4001)),
+        ("preset", json!("large"), (400, 4001)),
         ("ipv4_number", json!("two"), (400, 4001)),
         ("vxlan", json!(7), (400, 4001)),
         ("custom_interfaces", json!([{ "ip_name": "nowhere" }]), (400, 4001)),
