@@ -17,6 +17,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use hostler_core::ErrorKind;
 use hostler_core::access::Caller;
 
 /// The headers, before the cookies: of two that count the header's wins.
@@ -108,12 +109,9 @@ async fn session(state: &DoorState, request: &Parts) -> Answer<Session> {
     let headers = carried.by_header.len();
     let secrets: Vec<&str> = carried.by_header.into_iter().chain(carried.by_cookie).take(TRIED).collect();
     let found = login::by_any(state, &request.extensions, &secrets, asked.service.door()).await;
-    let (session, place) = found.map_err(|refused| match refused {
-        login::Refused::TooMany { retry_after_s } => Refused::too_many(retry_after_s),
-        login::Refused::By(error) if error.kind == hostler_core::ErrorKind::Unauthenticated => {
-            Refused::credential(asked.style(), headers > 0)
-        }
-        login::Refused::By(error) => error.into(),
+    let (session, place) = found.map_err(|error| match error.kind {
+        ErrorKind::Unauthenticated => Refused::credential(asked.style(), headers > 0),
+        _ => error.into(),
     })?;
     // Browsers send cookies with what foreign pages ask, but no headers.
     let by_cookie = place.is_some_and(|place| place >= headers);
