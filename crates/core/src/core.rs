@@ -9,6 +9,7 @@ use crate::events::{Change, NewEvent};
 use crate::hosts::Absences;
 use crate::ids::{HostId, StorageId};
 use crate::maintenance::Known;
+use crate::pools::{Book, PoolRules};
 use crate::ports::{
     Alteration, Clock, Commit, Committed, DriverError, DriverErrorKind, Hypervisor, Ids, Storage, Store,
     StoreError, Switch,
@@ -98,6 +99,8 @@ pub struct Core {
     passwords: Arc<Passwords>,
     uses: Arc<Uses>,
     outside: Arc<Outside>,
+    pool_rules: Arc<PoolRules>,
+    book: Arc<Book>,
 }
 
 impl std::fmt::Debug for Core {
@@ -155,6 +158,8 @@ impl Core {
             passwords: Arc::default(),
             uses: Arc::default(),
             outside: Arc::default(),
+            pool_rules: Arc::default(),
+            book: Arc::default(),
         }
     }
 
@@ -162,6 +167,22 @@ impl Core {
     #[must_use]
     pub fn with_outside(self, outside: Outside) -> Self {
         Self { outside: Arc::new(outside), ..self }
+    }
+
+    /// The same core, with these rules for pools.
+    #[must_use]
+    pub fn with_pool_rules(self, rules: PoolRules) -> Self {
+        Self { pool_rules: Arc::new(rules), ..self }
+    }
+
+    /// What holds for all pools.
+    pub fn pool_rules(&self) -> &PoolRules {
+        &self.pool_rules
+    }
+
+    /// What is known of pools between two reads.
+    pub(crate) fn book(&self) -> &Book {
+        &self.book
     }
 
     /// Who vouches for people from outside.

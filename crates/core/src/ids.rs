@@ -80,6 +80,12 @@ ids! {
     DeedId,
     /// A setting that an API changes.
     SettingId,
+    /// A stock of ready machines.
+    PoolId,
+    /// Machines that somebody waits for.
+    RequestId,
+    /// A pool's figures of a day.
+    DemandId,
     /// Durable work.
     TaskId,
 }

@@ -17,6 +17,7 @@ pub mod machines;
 pub mod maintenance;
 pub mod media;
 pub mod networks;
+pub mod pools;
 pub mod ports;
 pub mod query;
 pub mod reconcile;

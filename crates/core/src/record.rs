@@ -50,6 +50,12 @@ pub enum Kind {
     Deed,
     /// [`Setting`](crate::settings::Setting)
     Setting,
+    /// [`Pool`](crate::pools::Pool)
+    Pool,
+    /// [`Request`](crate::pools::Request): machines that somebody waits for
+    Request,
+    /// [`Demand`](crate::pools::Demand): a pool's figures of a day
+    Demand,
     /// [`Task`](crate::tasks::Task)
     Task,
     /// [`Replay`](crate::access::Replay): the answer to an idempotent request
@@ -58,7 +64,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in the order tables are made.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 24] = [
         Self::Machine,
         Self::Template,
         Self::Volume,
@@ -78,6 +84,9 @@ impl Kind {
         Self::Quota,
         Self::Deed,
         Self::Setting,
+        Self::Pool,
+        Self::Request,
+        Self::Demand,
         Self::Task,
         Self::Replay,
     ];
@@ -104,6 +113,9 @@ impl Kind {
             Self::Quota => "quota",
             Self::Deed => "deed",
             Self::Setting => "setting",
+            Self::Pool => "pool",
+            Self::Request => "request",
+            Self::Demand => "demand",
             Self::Task => "task",
             Self::Replay => "replay",
         }

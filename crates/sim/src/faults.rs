@@ -52,6 +52,7 @@ verbs! {
     Resume = "resume",
     Remove = "remove",
     GuestFacts = "guest_facts",
+    SshBanner = "ssh_banner",
     Identify = "identify",
     GuestRun = "guest_run",
     ConsoleLog = "console_log",

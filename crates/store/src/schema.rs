@@ -93,7 +93,7 @@ pub(crate) fn columns(kind: Kind) -> &'static [Column] {
                     text("life").group(1),
                     text("wanted"),
                     text("observed").group(1),
-                    id("owner").group(0),
+                    id("owner").group(2),
                     id("cluster").group(0),
                     id("host").group(0),
                     id("template").group(0),
@@ -105,6 +105,10 @@ pub(crate) fn columns(kind: Kind) -> &'static [Column] {
                     text("title"),
                     text("domain"),
                     text("description"),
+                    id("pool").nullable().group(4),
+                    text("stock").nullable().group(2),
+                    int("stocked_at").nullable().group(4),
+                    int("lent_until").nullable().group(3),
                 ]
             }
         }
@@ -237,6 +241,11 @@ pub(crate) fn columns(kind: Kind) -> &'static [Column] {
                 ]
             }
         }
+        Kind::Pool => &const { [text("name").group(0), int("created_at")] },
+        Kind::Request => {
+            &const { [text("key").group(0), text("state").group(1), id("owner").group(0), int("created_at")] }
+        }
+        Kind::Demand => &const { [text("pool").group(0), int("day").group(0), int("created_at")] },
         Kind::Setting => &const { [text("name").group(0), int("created_at")] },
         Kind::Task => {
             &const {

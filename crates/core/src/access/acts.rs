@@ -24,4 +24,6 @@ pub(crate) const TEMPLATE_DELETE: Act = Act::new("template.delete", Delete);
 pub(crate) const MEDIUM_USE: Act = Act::new("medium.use", Attach);
 pub(crate) const MEDIUM_DELETE: Act = Act::new("medium.delete", Delete);
 pub(crate) const NETWORK_USE: Act = Act::new("network.use", Attach);
+pub(crate) const CHECKOUT_RETURN: Act = Act::new("checkout.return", Delete);
+pub(crate) const CHECKOUT_CHANGE: Act = Act::new("checkout.change", Alter);
 pub(crate) const NETWORK_DELETE: Act = Act::new("network.delete", Delete);

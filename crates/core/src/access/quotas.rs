@@ -8,6 +8,7 @@ use crate::core::{Attempt, Changes, Core, decided};
 use crate::error::{Error, Result};
 use crate::ids::{AccountId, QuotaId};
 use crate::machines::Life;
+use crate::pools::StockState;
 use crate::ports::{Guard, StoreError};
 use crate::query::Filter;
 use crate::record::{Kind, Value};
@@ -28,11 +29,14 @@ pub enum Amount {
     DiskMib,
     /// IP addresses.
     Addresses,
+    /// Machines lent from pools.
+    Checkouts,
 }
 
 impl Amount {
     /// Every amount.
-    pub const ALL: [Self; 5] = [Self::Machines, Self::Vcpus, Self::MemoryMib, Self::DiskMib, Self::Addresses];
+    pub const ALL: [Self; 6] =
+        [Self::Machines, Self::Vcpus, Self::MemoryMib, Self::DiskMib, Self::Addresses, Self::Checkouts];
 
     fn of(self, amounts: &Amounts) -> Option<i64> {
         match self {
@@ -41,6 +45,7 @@ impl Amount {
             Self::MemoryMib => amounts.memory_mib,
             Self::DiskMib => amounts.disk_mib,
             Self::Addresses => amounts.addresses,
+            Self::Checkouts => amounts.checkouts,
         }
     }
 
@@ -51,6 +56,7 @@ impl Amount {
             Self::MemoryMib => &mut amounts.memory_mib,
             Self::DiskMib => &mut amounts.disk_mib,
             Self::Addresses => &mut amounts.addresses,
+            Self::Checkouts => &mut amounts.checkouts,
         };
         *place = Some(value);
     }
@@ -63,6 +69,7 @@ impl Amount {
             Self::MemoryMib => "MiB of memory",
             Self::DiskMib => "MiB of disk",
             Self::Addresses => "IP addresses",
+            Self::Checkouts => "checkouts",
         }
     }
 
@@ -75,6 +82,7 @@ impl Amount {
             Self::MemoryMib => (Kind::Machine, Some("memory_mib"), present()),
             Self::DiskMib => (Kind::Volume, Some("size_mib"), Filter::All),
             Self::Addresses => (Kind::Address, None, Filter::All),
+            Self::Checkouts => (Kind::Machine, None, Filter::eq("stock", StockState::Lent.word())),
         }
     }
 }

@@ -42,9 +42,9 @@ impl Object {
         Self { kind: R::KIND, id: record.key(), owner: record.owner() }
     }
 
-    /// Networks, templates and media are there for everybody: to see, and to make and equip machines with.
+    /// Networks, templates, media and pools are there for everybody: to see, and to make, equip and lend machines with.
     fn is_shared(self) -> bool {
-        matches!(self.kind, Kind::Network | Kind::Template | Kind::Medium)
+        matches!(self.kind, Kind::Network | Kind::Template | Kind::Medium | Kind::Pool)
     }
 }
 

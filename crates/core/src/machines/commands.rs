@@ -9,6 +9,7 @@ use crate::core::{Attempt, Core, decided};
 use crate::error::{Error, Result};
 use crate::hosts::Host;
 use crate::ids::{AccountId, MachineId, VolumeId};
+use crate::pools::Stock;
 use crate::ports::{CommandOutput, Console, DriverErrorKind, GuestCommand, IoLimits, StoreError};
 use crate::record::Kind;
 use crate::secret::Secret;
@@ -106,9 +107,23 @@ impl Core {
             if let Some(replay) = self.replayed(caller, idempotency).await? {
                 return Ok(self.accepted_before(&replay).await?);
             }
-            self.machine_create_once(caller, ask, idempotency).await
+            self.machine_create_once(caller, ask, idempotency, None).await
         })
         .await
+    }
+
+    /// Makes a machine that is stock of a pool.
+    ///
+    /// # Errors
+    /// As [`machine_create`](Self::machine_create).
+    pub(crate) async fn machine_stocked(
+        &self,
+        caller: &Caller,
+        ask: &MachineAsk,
+        stock: Stock,
+    ) -> Result<Accepted<Machine>> {
+        check_keys(&ask.ssh_keys)?;
+        decided(async || self.machine_create_once(caller, ask, None, Some(stock.clone())).await).await
     }
 
     async fn machine_create_once(
@@ -116,6 +131,7 @@ impl Core {
         caller: &Caller,
         ask: &MachineAsk,
         idempotency: Option<&Idempotency>,
+        stock: Option<Stock>,
     ) -> Result<Accepted<Machine>, Attempt> {
         let template = self.template_usable(caller, &ask.template).await?;
         let network = self.network_usable(caller, ask.network.as_deref()).await?;
@@ -124,6 +140,7 @@ impl Core {
         self.placed_as_asked(caller, ask, &host).await?;
         let owner = self.owner_asked(caller, ask.owner.as_deref()).await?;
         let mut machine = self.machine_drafted(owner, ask, &template, &host).await?;
+        machine.stock = stock;
         for key in self.ssh_keys_of(machine.owner).await? {
             if !machine.ssh_keys.contains(&key) {
                 machine.ssh_keys.push(key);
@@ -215,6 +232,7 @@ impl Core {
             ready_at: None,
             guest: None,
             ssh: None,
+            stock: None,
             created_at: now,
             updated_at: now,
         })

@@ -3,9 +3,10 @@
 use super::boot::{self, Arrival};
 use super::{Life, Machine, Power};
 use crate::core::{Changes, Core};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ids::MachineId;
 use crate::networks::Address;
+use crate::pools::{Birth, Probe, StockState};
 use crate::ports::VolumeSpec;
 use crate::query::Filter;
 use crate::tasks::{Outcome, Step, StepContext, StepError, Work};
@@ -20,6 +21,7 @@ enum Stage {
     Volumes,
     Start,
     Agent,
+    Probe,
 }
 
 /// Makes a machine.
@@ -28,11 +30,14 @@ pub(crate) struct Create {
     machine: MachineId,
     stage: Stage,
     deadline: Timestamp,
+    /// When its process ran.
+    #[serde(default)]
+    running_at: Timestamp,
 }
 
 impl Create {
     pub(crate) fn new(machine: MachineId) -> Self {
-        Self { machine, stage: Stage::Volumes, deadline: Timestamp(0) }
+        Self { machine, stage: Stage::Volumes, deadline: Timestamp(0), running_at: Timestamp(0) }
     }
 
     async fn volumes(&mut self, context: &StepContext<'_>) -> Result<Step, StepError> {
@@ -69,7 +74,14 @@ impl Create {
         let mut changes = context.core.changes();
         changes.update(&machine)?;
         self.stage = Stage::Agent;
-        self.deadline = changes.now().plus(context.core.settings().boot_patience);
+        self.running_at = changes.now();
+        self.deadline = match &machine.stock {
+            Some(stock) => match context.core.pool_of(stock.pool).await? {
+                Some(pool) => pool.boot_deadline(machine.created_at),
+                None => changes.now().plus(context.core.settings().boot_patience),
+            },
+            None => changes.now().plus(context.core.settings().boot_patience),
+        };
         Ok(Step { outcome: Outcome::Next, changes, progress: 0.4 })
     }
 
@@ -82,11 +94,54 @@ impl Create {
                 let outcome = Outcome::Wait { until: changes.now().plus(boot::LOOK_PAUSE), why };
                 return Ok(Step { outcome, changes, progress: 0.5 });
             }
+            // A machine of a pool that does not answer is of no use to anybody.
+            Arrival::Silent(machine) if machine.stock.is_some() => {
+                let text = "the guest's agent has not answered in time";
+                return Err(Error::conflict("never_ready", text).into());
+            }
             Arrival::Ready(machine) | Arrival::Silent(machine) => machine,
         };
+        if machine.stock.is_some() {
+            changes.update(&machine)?;
+            self.stage = Stage::Probe;
+            return Ok(Step { outcome: Outcome::Next, changes, progress: 0.8 });
+        }
         machine.life = Life::Present;
         let reason = machine.reason.take();
         machine.let_go(reason);
+        changes.update(&machine)?;
+        Ok(Step { outcome: Outcome::Done, changes, progress: 1.0 })
+    }
+}
+
+impl Create {
+    /// Waits until a machine of a pool shows that it can be lent.
+    async fn probe(&mut self, context: &StepContext<'_>) -> Result<Step, StepError> {
+        let core = context.core;
+        let mut machine: Machine = core.get(self.machine.0).await?;
+        let pool = match &machine.stock {
+            Some(stock) => core.pool_of(stock.pool).await?,
+            None => None,
+        };
+        let mut changes = core.changes();
+        // The agent has answered just now.
+        let probe = pool.map(|pool| pool.spec.probe.clone()).filter(|probe| *probe != Probe::Agent);
+        if let Some(probe) = probe {
+            context.progress.report(0.0, "waiting until it can be lent");
+            match core.probed(&machine, &probe).await {
+                Ok(()) => {}
+                Err(error) if core.now() < self.deadline => {
+                    let outcome =
+                        Outcome::Wait { until: changes.now().plus(boot::LOOK_PAUSE), why: error.detail };
+                    return Ok(Step { outcome, changes, progress: 0.9 });
+                }
+                Err(error) => return Err(Error::conflict("never_ready", error.detail).into()),
+            }
+        }
+        machine.life = Life::Present;
+        machine.let_go(None);
+        machine.updated_at = changes.now();
+        core.stock_ready(&mut changes, &mut machine, Birth::default(), self.running_at).await?;
         changes.update(&machine)?;
         Ok(Step { outcome: Outcome::Done, changes, progress: 1.0 })
     }
@@ -99,11 +154,12 @@ impl Work for Create {
             Stage::Volumes => "volumes",
             Stage::Start => "start",
             Stage::Agent => "agent",
+            Stage::Probe => "probe",
         }
     }
 
     fn payload(&self) -> Result<serde_json::Value> {
-        serde_json::to_value(self).map_err(crate::Error::internal)
+        serde_json::to_value(self).map_err(Error::internal)
     }
 
     async fn run(&mut self, context: &StepContext<'_>) -> Result<Step, StepError> {
@@ -111,6 +167,7 @@ impl Work for Create {
             Stage::Volumes => self.volumes(context).await,
             Stage::Start => self.start(context).await,
             Stage::Agent => self.agent(context).await,
+            Stage::Probe => self.probe(context).await,
         }
     }
 
@@ -124,7 +181,16 @@ impl Work for Create {
         for volume in volumes.iter().filter(|volume| volume.with_machine) {
             core.storage(volume.storage)?.storage.volume_remove(volume.id).await?;
         }
-        Ok(gone(core, machine, volumes, Some(format!("it could not be made: {why}"))).await?)
+        let reason = Some(format!("it could not be made: {why}"));
+        let mut failed = machine.clone();
+        // Whoever took it out of its pool wanted it gone.
+        let wanted = failed.stock.as_mut().filter(|stock| stock.state == StockState::Filling);
+        let fails = wanted.map(|stock| stock.state = StockState::Failed).is_some();
+        let mut changes = gone(core, failed, volumes, reason).await?;
+        if fails {
+            core.pool_failed(&mut changes, &machine, why).await?;
+        }
+        Ok(changes)
     }
 
     async fn abandon(&self, context: &StepContext<'_>, why: &str) -> Result<Changes, StepError> {

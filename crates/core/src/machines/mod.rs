@@ -21,6 +21,7 @@ pub(crate) mod create;
 pub(crate) mod delete;
 mod identity;
 mod inbound;
+pub(crate) mod keys;
 mod limits;
 mod live;
 mod model;

@@ -4,6 +4,7 @@ use crate::error::{Error, Result};
 use crate::ids::{
     AccountId, AddressId, ClusterId, HostId, MachineId, MediumId, NetworkId, TaskId, TemplateId,
 };
+use crate::pools::{Stock, StockState};
 use crate::ports::{Endpoint, GuestFacts, InboundRule, Sighting};
 use crate::record::{Kind, Record, Value, stamped};
 use crate::secret::Sealed;
@@ -256,6 +257,9 @@ pub struct Machine {
     /// Where SSH is forwarded to it, while it runs on user networking.
     #[serde(default)]
     pub ssh: Option<Endpoint>,
+    /// What it carries as a machine of a pool.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stock: Option<Stock>,
     /// When it was asked for.
     pub created_at: Timestamp,
     /// When it last changed.
@@ -266,6 +270,25 @@ impl Machine {
     /// What people call it.
     pub fn title(&self) -> &str {
         if self.title.is_empty() { self.name.as_str() } else { &self.title }
+    }
+
+    /// Where it is on its way through its pool, as lists filter it: what leaves the world is no stock any more.
+    pub fn stock_word(&self) -> Option<&'static str> {
+        let stock = self.stock.as_ref()?;
+        Some(match (stock.state, self.life) {
+            (StockState::Failed, _) => StockState::Failed.word(),
+            (_, Life::Gone) => Life::Gone.word(),
+            (_, Life::Deleting) => StockState::Returned.word(),
+            // Not stock: somebody waits for it.
+            (StockState::Filling, _) if stock.request.is_some() => "requested",
+            (state, Life::Creating | Life::Present) => state.word(),
+        })
+    }
+
+    /// When its checkout ends, while it is lent.
+    pub fn lent_until(&self) -> Option<Timestamp> {
+        let stock = self.stock.as_ref().filter(|stock| stock.state == StockState::Lent)?;
+        stock.checkout.as_ref()?.until
     }
 
     /// Takes hold of the machine for a task.
@@ -317,6 +340,7 @@ impl Record for Machine {
     fn columns(&self) -> Vec<(&'static str, Value)> {
         // What it is growing to counts already, so that nothing else takes the room.
         let coming = self.growing.unwrap_or_default();
+        let stock = self.stock.as_ref();
         vec![
             ("name", self.name.as_str().into()),
             ("life", self.life.word().into()),
@@ -334,6 +358,10 @@ impl Record for Machine {
             ("title", self.title().into()),
             ("domain", self.domain.as_str().into()),
             ("description", self.description.as_str().into()),
+            ("pool", stock.map(|stock| stock.pool.0).into()),
+            ("stock", self.stock_word().into()),
+            ("stocked_at", stock.and_then(|stock| stock.ready_at).map(|at| at.0).into()),
+            ("lent_until", self.lent_until().map(|at| at.0).into()),
         ]
     }
 
@@ -342,6 +370,8 @@ impl Record for Machine {
             "id": self.id, "name": self.name, "life": self.life, "wanted": self.wanted,
             "observed": self.observed.power, "reason": self.reason, "task": self.task,
             "ready": self.ready_at.is_some(),
+            "pool": self.stock.as_ref().map(|stock| stock.pool),
+            "stock": self.stock.as_ref().map(|stock| stock.state),
         }))
     }
 

@@ -388,6 +388,15 @@ pub trait Hypervisor: Send + Sync {
     /// Waits up to `patience` for the guest's agent and asks who it is.
     async fn guest_facts(&self, id: MachineId, patience: Duration) -> Result<GuestFacts, DriverError>;
 
+    /// Waits up to `patience` until an SSH server of the machine says its banner: where SSH is forwarded to it, else at
+    /// this address.
+    async fn ssh_banner(
+        &self,
+        id: MachineId,
+        address: Option<IpAddr>,
+        patience: Duration,
+    ) -> Result<(), DriverError>;
+
     /// Gives the guest its identity; returns when the guest has taken it.
     async fn identify(&self, id: MachineId, identity: &Identity) -> Result<(), DriverError>;
 

@@ -53,12 +53,8 @@ impl Housekeeper {
     pub async fn round(&self) -> Result<()> {
         let now = self.core.now();
         let settings = *self.core.settings();
-        self.forget::<Machine>(
-            "updated_at",
-            Some(Filter::eq("life", Life::Gone.word())),
-            now.minus(settings.keep_gone),
-        )
-        .await?;
+        self.forget_machines(now.minus(settings.keep_gone)).await?;
+        self.core.write_misses().await?;
         self.forget::<Task>("created_at", Some(Filter::eq("open", false)), now.minus(settings.keep_tasks))
             .await?;
         self.forget::<Replay>("created_at", None, now.minus(settings.keep_events)).await?;
@@ -80,6 +76,22 @@ impl Housekeeper {
         )
         .await?;
         self.unfinished_removals().await
+    }
+
+    /// Removes records of machines that have been gone for long; what those of pools tell of their days stays.
+    async fn forget_machines(&self, end: Timestamp) -> Result<()> {
+        let old =
+            Filter::eq("life", Life::Gone.word()).and(Filter::Is("updated_at", Compare::Lt, end.0.into()));
+        for machine in self.core.select::<Machine>(Select::new(old, PAGE)).await? {
+            let mut changes = self.core.changes();
+            self.core.told_on(&mut changes, &machine).await?;
+            changes.delete(&machine);
+            match self.core.commit(changes).await {
+                Ok(_) | Err(StoreError::Stale { .. } | StoreError::Taken { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
     }
 
     /// Removes records of a kind whose `column` lies before `end`.

@@ -9,7 +9,7 @@ use crate::{doctor, machines, media, snapshots, templates, volumes};
 use serde::de::DeserializeOwned;
 
 /// Every kind of task there is. Adding one: write its [`Work`], name it here and in [`decode`].
-pub const TASK_KINDS: [&str; 26] = [
+pub const TASK_KINDS: [&str; 27] = [
     "machine.create",
     "machine.start",
     "machine.stop",
@@ -18,6 +18,7 @@ pub const TASK_KINDS: [&str; 26] = [
     "machine.pause",
     "machine.resume",
     "machine.delete",
+    "machine.keys",
     "machine.resize",
     "machine.medium",
     "nic.attach",
@@ -58,6 +59,7 @@ pub(crate) fn decode(task: &Task) -> Result<Box<dyn Work>> {
         "machine.create" => typed::<machines::create::Create>(task),
         "machine.start" | "machine.stop" | "machine.restart" | "machine.reset" | "machine.pause"
         | "machine.resume" => typed::<machines::power::PowerWork>(task),
+        "machine.keys" => typed::<machines::keys::Keys>(task),
         "machine.delete" => typed::<machines::delete::Delete>(task),
         "machine.resize" | "machine.medium" | "nic.attach" | "nic.detach" => {
             typed::<machines::alter::Alter>(task)

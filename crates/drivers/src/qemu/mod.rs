@@ -6,6 +6,7 @@
 //! spawned ([`start`], [`process`]), controlled over QMP ([`qmp`]), watched until it ends ([`watch`]), or ended by us
 //! ([`stop`]). Nothing here remembers what was wanted: the driver acts, looks, and reports.
 
+mod banner;
 mod command_line;
 mod find;
 pub mod firmware;
@@ -50,6 +51,7 @@ use qmp::Qmp;
 pub(crate) use qmp::fuzz;
 use record::{Home, SocketPath, StartRecord};
 use std::collections::{HashMap, HashSet};
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -323,6 +325,18 @@ impl Hypervisor for QemuHypervisor {
 
     async fn guest_facts(&self, id: MachineId, patience: Duration) -> Result<GuestFacts, DriverError> {
         guest_facts(&*self.driver.powered(id).await?, patience).await
+    }
+
+    async fn ssh_banner(
+        &self,
+        id: MachineId,
+        address: Option<IpAddr>,
+        patience: Duration,
+    ) -> Result<(), DriverError> {
+        let forwarded = self.driver.observe(id).await?.ssh.map(|at| SocketAddr::new(at.address, at.port));
+        let at = forwarded.or_else(|| address.map(|ip| SocketAddr::new(ip, 22)));
+        let at = at.ok_or_else(|| DriverError::refused("SSH of this machine cannot be reached from here"))?;
+        banner::heard(at, patience).await
     }
 
     async fn identify(&self, id: MachineId, identity: &Identity) -> Result<(), DriverError> {

@@ -5,7 +5,7 @@ use hostler_core::core::LocalHost;
 use hostler_core::hosts::Presence;
 use hostler_core::ids::HostId;
 use hostler_core::maintenance::MaintenanceKeeper;
-use hostler_core::reconcile::{DirectoryKeeper, Housekeeper, NetworkKeeper, Observer};
+use hostler_core::reconcile::{DirectoryKeeper, Housekeeper, NetworkKeeper, Observer, PoolKeeper};
 use hostler_core::tasks::Worker;
 use std::time::Duration;
 use tokio::task::JoinSet;
@@ -48,6 +48,7 @@ async fn reconcile_and_work(core: Core, host: HostId, stop: CancellationToken) {
     }
     running.spawn(MaintenanceKeeper::new(core.clone()).run(stop.clone()));
     running.spawn(DirectoryKeeper::new(core.clone()).run(stop.clone()));
+    running.spawn(PoolKeeper::new(core.clone()).run(stop.clone()));
     running.spawn(Housekeeper::new(core.clone()).run(stop.clone()));
     running.spawn(work(core, format!("process-{host}"), stop));
     while let Some(ended) = running.join_next().await {

@@ -148,6 +148,7 @@ impl Pattern {
             ready_at: None,
             guest: Some(guest),
             ssh: None,
+            stock: None,
             created_at: made,
             updated_at: at,
         })

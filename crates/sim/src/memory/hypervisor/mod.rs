@@ -22,6 +22,7 @@ use hostler_core::ports::{
     Sighting, SnapshotSpec,
 };
 use std::fmt;
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -324,6 +325,17 @@ impl Hypervisor for SimHypervisor {
         let facts = guest::facts(&lock(&machine).entry);
         self.faults.after(Verb::GuestFacts)?;
         Ok(facts)
+    }
+
+    async fn ssh_banner(
+        &self,
+        id: MachineId,
+        _: Option<IpAddr>,
+        patience: Duration,
+    ) -> Result<(), DriverError> {
+        self.faults.before(Verb::SshBanner).await?;
+        self.until_agent(id, patience).await?;
+        self.faults.after(Verb::SshBanner)
     }
 
     async fn identify(&self, id: MachineId, identity: &Identity) -> Result<(), DriverError> {
