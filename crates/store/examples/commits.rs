@@ -139,6 +139,10 @@ fn fresh(machine: u128) -> Document {
             ("title", "".into()),
             ("domain", "".into()),
             ("description", "".into()),
+            ("pool", Value::Null),
+            ("stock", Value::Null),
+            ("stocked_at", Value::Null),
+            ("lent_until", Value::Null),
         ],
         body: format!("{{\"name\":\"machine-{machine}\",\"notes\":\"{}\"}}", "x".repeat(800)),
     }

@@ -29,3 +29,5 @@ CREATE TABLE demand (
     pool text NOT NULL, day bigint NOT NULL, created_at bigint NOT NULL
 );
 CREATE UNIQUE INDEX demand_day ON demand (day, pool);
+
+INSERT INTO counter (kind, next) VALUES ('pool', 1), ('request', 1), ('demand', 1);

@@ -108,7 +108,7 @@ fn large(key: u128) -> Document {
 async fn a_full_disk_refuses_whole_commits_and_passes() {
     let directory = tempfile::TempDir::new().unwrap();
     let path = directory.path().join("hostler.db");
-    let store = Arc::new(open(&path, Care::Durable, Some(160)).await.unwrap());
+    let store = Arc::new(open(&path, Care::Durable, Some(200)).await.unwrap());
     let fill = |key: u128| {
         let store = Arc::clone(&store);
         tokio::spawn(async move {

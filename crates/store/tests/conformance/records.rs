@@ -34,6 +34,10 @@ pub(crate) fn machine(key: u128, name: &str) -> Document {
         ("title", name.into()),
         ("domain", "".into()),
         ("description", "".into()),
+        ("pool", Value::Null),
+        ("stock", Value::Null),
+        ("stocked_at", Value::Null),
+        ("lent_until", Value::Null),
     ];
     document(Kind::Machine, key, columns)
 }

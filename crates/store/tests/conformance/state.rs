@@ -88,6 +88,9 @@ fn identity() -> Vec<Document> {
         of(Kind::Grant, 23, &[subject.as_slice(), object.as_slice()].concat()),
         of(Kind::Quota, 24, &subject),
         of(Kind::Setting, 25, &[text("name", "maintenance")]),
+        of(Kind::Pool, 27, &[text("name", "debian")]),
+        of(Kind::Request, 28, &[text("key", "k"), text("state", "open"), ("owner", id(3).into())]),
+        of(Kind::Demand, 29, &[text("pool", "debian"), ("day", 20_000.into())]),
         of(
             Kind::Deed,
             26,
