@@ -26,6 +26,7 @@ mod native;
 mod networks;
 mod oidc;
 mod outside;
+mod pools;
 mod program;
 mod quotas;
 mod real;
