@@ -6,7 +6,7 @@ use crate::isp::service::Asked;
 use crate::login::LocalPeer;
 use crate::native::Refusal;
 use crate::state::DoorState;
-use crate::{is_native, observe};
+use crate::{is_native, observe, vmpooler};
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{Method, StatusCode, header};
@@ -26,6 +26,8 @@ pub(crate) enum Dialect {
     Native,
     /// The envelope of VMmanager's and DCImanager's services.
     Isp,
+    /// vmpooler's `{"ok": false}`.
+    Vmpooler,
     /// A line of text.
     Plain,
 }
@@ -37,6 +39,8 @@ impl Dialect {
             Self::Native
         } else if Asked::of(path).is_some() {
             Self::Isp
+        } else if vmpooler::is_mine(path) {
+            Self::Vmpooler
         } else {
             Self::Plain
         }
@@ -48,6 +52,7 @@ impl Dialect {
             Self::Native => Refusal::new(status, code, text).into_response(),
             Self::Isp if status == StatusCode::NOT_FOUND => Refused::no_such_function().into_response(),
             Self::Isp => Refused::bare(status, text).into_response(),
+            Self::Vmpooler => vmpooler::bare(status, text),
             Self::Plain => (status, format!("{text}\n")).into_response(),
         }
     }
@@ -57,15 +62,21 @@ impl Dialect {
         match self {
             Self::Native => Refusal::from(error).into_response(),
             Self::Isp => Refused::from(error).into_response(),
+            Self::Vmpooler => vmpooler::not_now(&error.text, pause(&error)),
             Self::Plain => {
-                let pause = match error.kind {
-                    ErrorKind::Unavailable { retry_after_s } => retry_after_s,
-                    _ => 1,
-                };
+                let pause = pause(&error);
                 let retry = [(header::RETRY_AFTER, pause.to_string())];
                 (StatusCode::SERVICE_UNAVAILABLE, retry, format!("{}\n", error.text)).into_response()
             }
         }
+    }
+}
+
+/// Seconds after which it may go through.
+fn pause(error: &Error) -> u32 {
+    match error.kind {
+        ErrorKind::Unavailable { retry_after_s } => retry_after_s,
+        _ => 1,
     }
 }
 
@@ -171,7 +182,7 @@ mod tests {
         assert_eq!(ask("/livez").await.status(), StatusCode::OK);
         for (path, kind) in [
             ("/hostler/v1/machines", "application/problem+json"),
-            ("/vm", "text/plain; charset=utf-8"),
+            ("/vm", "application/json"),
             ("/vm/v3/host", "application/json"),
             ("/api/auth/v4/public/token", "application/json"),
             ("/readyz", "text/plain; charset=utf-8"),

@@ -14,6 +14,7 @@
 //! * [`native`]: `/hostler/v1/…` and `/hostler/openapi.json`;
 //! * `isp`: `/auth/…`, with and without `/api` before it, and what VMmanager's and DCImanager's services share;
 //! * `vmmanager`: `/vm/v3/…`; `dcimanager`: `/dci/v3/…`, both also below `/api`;
+//! * [`vmpooler`]: `/vm`, `/token`, `/status`, … without a version and below `/api/v1`, `/api/v2`, `/api/v3`;
 //! * [`ops`]: `/livez`, `/readyz`, `/metrics`;
 //! * `/` leads to the dashboard.
 //!
@@ -32,6 +33,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 mod vmmanager;
+pub mod vmpooler;
 
 pub use client::{Client, OverTls, TrustedProxies};
 pub use closed::Entrance;
@@ -65,6 +67,7 @@ pub fn router(state: DoorState) -> Router {
         .merge(ops::router())
         .merge(native)
         .merge(isp::router(&state))
+        .merge(vmpooler::router())
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(from_fn(observe::name_route))
@@ -92,6 +95,9 @@ async fn not_found(request: Request) -> Response {
 
 async fn method_not_allowed(request: Request) -> Response {
     let dialect = Dialect::of(request.uri().path());
+    if dialect == Dialect::Vmpooler {
+        return vmpooler::nothing_here();
+    }
     if dialect == Dialect::Isp {
         return isp::method_not_allowed(request.method());
     }

@@ -3,6 +3,7 @@
 use crate::client::TrustedProxies;
 use crate::login::Failures;
 use crate::ops::Metrics;
+use crate::vmpooler;
 use hostler_core::time::Timestamp;
 use hostler_core::{Core, Result};
 use std::collections::HashMap;
@@ -30,6 +31,8 @@ struct Shared {
     templates: Mutex<HashMap<Uuid, (String, u32)>>,
     host_keys: Mutex<HashMap<Uuid, String>>,
     requests: AtomicU64,
+    vmpooler: vmpooler::Settings,
+    counters: vmpooler::Counters,
 }
 
 /// Names of templates remembered, at most.
@@ -40,11 +43,16 @@ const HOST_KEYS_KEPT: usize = 16_384;
 impl DoorState {
     /// Doors over this core, started now. When `shutdown` is cancelled, streams end and `/readyz` says no.
     pub fn new(core: Core, shutdown: CancellationToken) -> Self {
-        Self::behind(core, shutdown, TrustedProxies::default())
+        Self::behind(core, shutdown, TrustedProxies::default(), vmpooler::Settings::default())
     }
 
-    /// The same, behind proxies that may say on whose behalf they ask.
-    pub fn behind(core: Core, shutdown: CancellationToken, proxies: TrustedProxies) -> Self {
+    /// The same, behind proxies that may say on whose behalf they ask, and with these settings of vmpooler's door.
+    pub fn behind(
+        core: Core,
+        shutdown: CancellationToken,
+        proxies: TrustedProxies,
+        vmpooler: vmpooler::Settings,
+    ) -> Self {
         let started = core.clock().now();
         let shared = Shared {
             metrics: Metrics::new(started),
@@ -57,6 +65,8 @@ impl DoorState {
             templates: Mutex::default(),
             host_keys: Mutex::default(),
             requests: AtomicU64::new(0),
+            vmpooler,
+            counters: vmpooler::Counters::default(),
         };
         Self { shared: Arc::new(shared) }
     }
@@ -92,6 +102,16 @@ impl DoorState {
 
     pub(crate) fn proxies(&self) -> &TrustedProxies {
         &self.shared.proxies
+    }
+
+    /// What an administrator decided about vmpooler's door.
+    pub(crate) fn vmpooler(&self) -> &vmpooler::Settings {
+        &self.shared.vmpooler
+    }
+
+    /// What is counted of requests at vmpooler's door.
+    pub(crate) fn counters(&self) -> &vmpooler::Counters {
+        &self.shared.counters
     }
 
     /// A name for the next request: when this process was started, and how many requests came before.

@@ -139,6 +139,21 @@ impl Core {
         self.find_by("hash", hash_of(secret)).await
     }
 
+    /// A token that counts, and the login name of its account, for whoever knows its secret. That is no use of it.
+    ///
+    /// # Errors
+    /// Not found.
+    pub async fn token_known(&self, secret: &str) -> Result<(Credential, String)> {
+        let missing = || Error::new(crate::error::ErrorKind::NotFound, "not_found", "there is no such token");
+        let mut credential = self.credential_behind(secret).await?.ok_or_else(missing)?;
+        credential.used_at = self.uses().last(credential.id).or(credential.used_at);
+        if credential.kind != CredentialKind::Token || !credential.counts(credential.used_at, self.now()) {
+            return Err(missing());
+        }
+        let account: Account = self.find(credential.account.0).await?.ok_or_else(missing)?;
+        Ok((credential, account.login))
+    }
+
     /// The first administrator, for connections over the unix socket of a peer that owns the data directory.
     ///
     /// # Errors

@@ -9,6 +9,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{CredentialId, MachineId, PoolId};
 use crate::machines::{Life, Machine};
 use crate::query::{Filter, Select, Sort};
+use crate::snapshots::SnapshotState;
 use crate::tasks::Accepted;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -167,6 +168,27 @@ impl Core {
         let machine = self.lent_for(caller, acts::CHECKOUT_CHANGE, key).await?;
         let deputy = Caller { account: machine.owner, ..caller.clone() };
         Ok((deputy, machine))
+    }
+
+    /// Names of the snapshots of a machine of a pool that are finished, oldest first; whoever sees it sees them.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn pool_snapshots(&self, machine: &Machine) -> Result<Vec<String>> {
+        let snapshots = self.snapshots_of(machine).await?;
+        let finished = |state| matches!(state, SnapshotState::Present);
+        Ok(snapshots.into_iter().filter(|one| finished(one.state)).map(|one| one.name).collect())
+    }
+
+    /// A word for a snapshot: 32 letters and digits, a letter first.
+    pub fn snapshot_word(&self) -> String {
+        const LETTERS: &[u8; 36] = b"abcdefghijklmnopqrstuvwxyz0123456789";
+        let chance = self.ids().secret();
+        let letter = |(place, byte): (usize, &u8)| {
+            let among = if place == 0 { 26 } else { 36 };
+            char::from(LETTERS[usize::from(*byte) % among])
+        };
+        chance.iter().enumerate().map(letter).collect()
     }
 
     /// What is lent, as far as the caller sees it.

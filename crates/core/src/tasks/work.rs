@@ -9,7 +9,7 @@ use crate::{doctor, machines, media, snapshots, templates, volumes};
 use serde::de::DeserializeOwned;
 
 /// Every kind of task there is. Adding one: write its [`Work`], name it here and in [`decode`].
-pub const TASK_KINDS: [&str; 27] = [
+pub const TASK_KINDS: [&str; 28] = [
     "machine.create",
     "machine.start",
     "machine.stop",
@@ -33,6 +33,7 @@ pub const TASK_KINDS: [&str; 27] = [
     "volume.create",
     "volume.delete",
     "host.clean",
+    "volume.add",
     "volume.attach",
     "volume.detach",
     "volume.grow",
@@ -74,6 +75,7 @@ pub(crate) fn decode(task: &Task) -> Result<Box<dyn Work>> {
         "volume.create" => typed::<volumes::tasks::Create>(task),
         "volume.delete" => typed::<volumes::tasks::Delete>(task),
         "host.clean" => typed::<doctor::clean::Clean>(task),
+        "volume.add" => typed::<volumes::add::Add>(task),
         "volume.attach" | "volume.detach" | "volume.grow" | "volume.limit" => {
             typed::<volumes::alter::Alter>(task)
         }

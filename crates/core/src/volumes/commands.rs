@@ -19,7 +19,7 @@ use crate::templates::ImageFormat;
 /// The largest volume: 64 TiB.
 const MAX_MIB: u64 = 64 * 1024 * 1024;
 /// Disks that a machine can have.
-const MAX_DISKS: usize = 16;
+pub(super) const MAX_DISKS: usize = 16;
 
 /// An empty volume to be made.
 #[derive(Clone, Debug)]
@@ -344,7 +344,7 @@ impl Core {
     }
 
     /// A machine as it is, when it is on or off and no task holds it.
-    fn machine_settled(&self, machine: Machine) -> Result<Machine> {
+    pub(super) fn machine_settled(&self, machine: Machine) -> Result<Machine> {
         let machine = self.shown_machine(machine);
         if let Some(holder) = machine.task {
             return Err(Error::busy(format_args!("machine {}", machine.name), holder));

@@ -3,6 +3,7 @@
 //! A volume is made and removed by tasks. A machine's first volume comes and goes with it; others are made on their
 //! own, come and leave while the machine is off or on, and stay when it goes.
 
+pub(crate) mod add;
 pub(crate) mod alter;
 mod commands;
 mod model;

@@ -78,6 +78,7 @@ pub(super) const TASK_NAMES: &[Case] = &[
     Case { word: "host_reset", when: || of_kind("machine.reset") },
     Case { word: "host_pause", when: || of_kind("machine.pause") },
     Case { word: "host_resume", when: || of_kind("machine.resume") },
+    Case { word: "disk_add", when: || of_kind("volume.add") },
     Case { word: "host_set_keys", when: || of_kind("machine.keys") },
     Case { word: "host_delete", when: || of_kind("machine.delete") },
     Case { word: "host_change_params", when: || of_kind("machine.resize") },

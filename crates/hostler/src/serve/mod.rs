@@ -38,6 +38,7 @@ use axum::serve::ListenerExt;
 use hostler_core::Core;
 use hostler_core::core::{LocalHost, Parts};
 use hostler_core::ports::{Clock, Ids, Store};
+use hostler_doors::vmpooler;
 use hostler_doors::{DoorState, Entrance, LocalPeer, OverTls, router};
 use hyper::body::Incoming;
 use listen::LocalListener;
@@ -118,7 +119,8 @@ async fn run(
     networks::declare(&core, &config.networks()).await;
     let mut running = JoinSet::new();
     let proxies = config.proxies().map_err(Failure::new)?;
-    let router = router(DoorState::behind(core.clone(), stop.clone(), proxies));
+    let router =
+        router(DoorState::behind(core.clone(), stop.clone(), proxies, vmpooler::Settings::default()));
     running.spawn(background::run(core.clone(), installation.host, process, stop.clone()));
     if let Some(tls) = tls {
         tracing::info!(fingerprint = tls.fingerprint(), "serving TLS");
