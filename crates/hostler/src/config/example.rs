@@ -101,6 +101,73 @@ events_h = 24
 # Of a user network: whether guests reach more than hostler, which includes this host's loopback.
 # outbound = false
 
+# Pools of ready machines; docs/pools.md explains. As many of these as there are pools.
+# [[pool]]
+# What it is asked for by, and further names. Several pools may have the same alias.
+# name = "debian-12"
+# aliases = ["debian"]
+# What its machines are made from. One that hostler can build itself is built.
+# template = "debian-12"
+# Ready machines that there shall be; 0 for requests only.
+# size = 5
+# Their sizes and network; what is left out is the template's, or the first.
+# vcpus = 2
+# memory_mib = 1024
+# disk_mib = 8192
+# network = "lab"
+# domain = "ci.example"
+# What their names begin with.
+# prefix = "ci-"
+# What shows that a machine can be lent: "agent", "ssh", { tcp = 8080 } or { command = ["/bin/true"] }.
+# probe = "ssh"
+# Seconds: for becoming ready, between two looks at a ready machine, until one that nobody takes is replaced.
+# boot_deadline_s = 900
+# check_s = 60
+# ready_ttl_s = 86400
+# Seconds that a machine is lent for (0 for ever), with a token, and the bound of it.
+# lifetime_s = 43200
+# lifetime_with_token_s = 86400
+# lifetime_max_s = 604800
+# Machines being made at the same time, and whether they may be forked from a golden machine.
+# clones = 10
+# fork = true
+# How often it is drawn among pools of one alias, when all have a weight; and vmpooler's word for where it is made.
+# weight = 10
+# clone_target = "cluster-a"
+# ssh_keys = ["ssh-ed25519 AAAA… ci@example"]
+
+# What holds for all pools, and at vmpooler's door.
+[vmpooler]
+# Who may have tokens: "local" (accounts here), "ldap" (those of [[ldap]] as well), "none" (no tokens at all).
+auth = "local"
+# What callers without a token may do: "full", "read" or "off".
+anonymous = "full"
+# Whether a checkout needs its own owner, and whether even tags need a token.
+strict_ownership = false
+strict_put = false
+# Whether pools may be changed at POST /config/… and /poolreset.
+experimental_features = false
+site_name = "hostler"
+# Domain of pools without one, and what names of machines begin with.
+# domain = "example.com"
+prefix = ""
+# Seconds that a machine is lent for (0 for ever), with a token, and the bound of it.
+lifetime_s = 43200
+# lifetime_with_token_s = 86400
+# lifetime_max_s = 604800
+# The only keys that tags may have; none means any. And what is kept of their values: the groups of an expression.
+allowed_tags = []
+# { url = "(.*)/" } for instance.
+tag_filters = {}
+# Machines being made at the same time, for pools and for requests.
+clones = 10
+request_clones = 10
+# Machines of one name in a request, seconds that it has, machines of it that may fail.
+request_most = 10
+request_deadline_s = 300
+request_retries = 3
+prometheus_prefix = "vmpooler"
+
 [audit]
 # Days for which it is kept who did what.
 keep_days = 365

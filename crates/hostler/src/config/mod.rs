@@ -5,12 +5,14 @@
 //! an error names its line and column; each variable is then laid over it by itself, so that an error names the
 //! variable.
 
+mod declared;
 mod error;
 mod example;
 mod identity;
 mod listen;
 mod model;
 mod networks;
+mod pools;
 mod source;
 
 pub use error::ConfigError;
@@ -20,6 +22,7 @@ pub use listen::Listen;
 pub use model::{
     Audit, Config, Isolation, Keep, Log, LogFormat, Qemu, Secret, Server, Store, Tasks, Tls, address_in,
 };
+pub use pools::{Pool, Vmpooler};
 pub use source::{Overrides, Variables, load};
 
 /// A file's text, read and checked: the way in for the fuzzer under `fuzz/`, and for nobody else.

@@ -1,6 +1,6 @@
 //! The settings, their units and their defaults.
 
-use super::{ConfigError, Ldap, Listen, Oidc};
+use super::{ConfigError, Ldap, Listen, Oidc, Pool, Vmpooler};
 use hostler_core::core::Settings;
 use hostler_doors::TrustedProxies;
 use hostler_doors::native::types::NetworkCreate;
@@ -42,6 +42,10 @@ pub struct Config {
     pub keep: Keep,
     /// Networks that shall be there, in the words of the native API.
     pub network: Vec<NetworkCreate>,
+    /// Pools that shall be there.
+    pub pool: Vec<Pool>,
+    /// What holds for all pools, and at vmpooler's door.
+    pub vmpooler: Vmpooler,
     /// Who did what.
     pub audit: Audit,
     /// Directories whose people may come in.
@@ -354,6 +358,7 @@ impl Config {
             return Err(("trusted_proxies", why));
         }
         self.tls.check()?;
+        self.vmpooler.check()?;
         if self.server.shutdown_s > 9 {
             return refuse("server.shutdown_s", "must be at most 9: the process ends within 10 s");
         }

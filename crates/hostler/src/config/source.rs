@@ -107,6 +107,7 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<toml::Table, ConfigError>
         None => ConfigError::new(format!("{}: {key} {why}", path.display())),
     })?;
     config.check_networks().map_err(|bad| bad.in_file(path, text))?;
+    config.check_pools().map_err(|bad| bad.in_file(path, text))?;
     toml::from_str(text).map_err(|error| ConfigError::at(path, text, &error))
 }
 
@@ -175,6 +176,7 @@ fn typed(table: &toml::Table) -> Result<Config, String> {
     let config = Config::deserialize(table.clone()).map_err(|error| error.message().to_owned())?;
     config.check().map_err(|(key, why)| format!("{key} {why}"))?;
     config.check_networks().map_err(|bad| bad.text)?;
+    config.check_pools().map_err(|bad| bad.text)?;
     Ok(config)
 }
 

@@ -198,6 +198,45 @@ fn a_declared_network_that_makes_no_sense_is_refused_where_it_stands() {
 }
 
 #[test]
+fn a_declared_pool_that_makes_no_sense_is_refused_where_it_stands() {
+    let refused = |more: &str| refusal(&format!("[[pool]]\nname = \"a\"\ntemplate = \"micro\"\n{more}"));
+    assert!(refused("sizes = 3\n").starts_with("hostler.toml:4:"), "{}", refused("sizes = 3\n"));
+    for (more, text) in [
+        ("size = 100001\n", "hostler.toml:4:8: pool `a`: a pool has at most 100000"),
+        ("aliases = [\"b\", \"v1\"]\n", "hostler.toml:4:11: pool `a`: `v1` is no name"),
+        ("boot_deadline_s = 0\n", "hostler.toml:4:19: pool `a`: a machine needs some time"),
+        (
+            "[[pool]]\nname = \"a\"\ntemplate = \"micro\"\n",
+            "hostler.toml:5:8: pool `a`: it is declared twice",
+        ),
+        ("[vmpooler]\ntag_filters = { url = \"(\" }\n", "hostler.toml:5:"),
+        ("[vmpooler]\nclones = 0\n", "hostler.toml:5:10: "),
+        ("[vmpooler]\nanonymous = \"some\"\n", "hostler.toml:5:13: "),
+    ] {
+        let told = refused(more);
+        assert!(told.starts_with(text), "{told}");
+    }
+}
+
+#[test]
+fn pools_are_declared_with_one_alias_or_several_and_what_is_left_out_is_usual() {
+    let text = "[vmpooler]\ndomain = \"example.com\"\ntag_filters = { url = \"(.*)/\" }\n\
+                [[pool]]\nname = \"a\"\ntemplate = \"micro\"\naliases = \"x\"\nprobe = { tcp = 22 }\n\
+                [[pool]]\nname = \"b\"\ntemplate = \"micro\"\naliases = [\"x\", \"y\"]\nsize = 0\n";
+    let directory = tempfile::TempDir::new().unwrap();
+    let path = directory.path().join("hostler.toml");
+    std::fs::write(&path, text).unwrap();
+    let overrides = Overrides { config: Some(path), ..Overrides::default() };
+    let config = load(&overrides, &Variables::default()).unwrap().0;
+    let pools = config.pools();
+    assert_eq!((pools[0].size, pools[1].size), (1, 0));
+    assert_eq!((pools[0].aliases.len(), pools[1].aliases.len()), (1, 2));
+    assert_eq!(pools[0].probe, hostler_core::pools::Probe::Tcp(22));
+    assert_eq!(pools[1].domain.as_deref(), Some("example.com"));
+    assert_eq!(config.pool_rules().tag_filters.len(), 1);
+}
+
+#[test]
 fn the_network_of_the_example_can_be_declared() {
     let (_, network) = EXAMPLE.split_once("# [[network]]\n").unwrap();
     let lines =

@@ -19,6 +19,7 @@ mod listen;
 mod log;
 mod networks;
 mod outside;
+mod pools;
 mod system;
 mod tls;
 
@@ -38,7 +39,6 @@ use axum::serve::ListenerExt;
 use hostler_core::Core;
 use hostler_core::core::{LocalHost, Parts};
 use hostler_core::ports::{Clock, Ids, Store};
-use hostler_doors::vmpooler;
 use hostler_doors::{DoorState, Entrance, LocalPeer, OverTls, router};
 use hyper::body::Incoming;
 use listen::LocalListener;
@@ -113,14 +113,16 @@ async fn run(
         arrival::arrive(store.as_ref(), shared, clock.as_ref(), ids.as_ref(), data_dir, variables, &door);
     let Arrived { installation, process, key } = arrived.await?;
     let local = drivers.make(config, installation, data_dir.path())?;
-    let core = core(config, store, clock, ids, local, key).with_outside(outside);
+    let core = core(config, store, clock, ids, local, key)
+        .with_outside(outside)
+        .with_pool_rules(config.pool_rules());
     let known = core.maintenance_refresh().await;
     known.map_err(|error| Failure::because("cannot read the installation", &error))?;
     networks::declare(&core, &config.networks()).await;
+    pools::declare(&core, &config.pools()).await;
     let mut running = JoinSet::new();
     let proxies = config.proxies().map_err(Failure::new)?;
-    let router =
-        router(DoorState::behind(core.clone(), stop.clone(), proxies, vmpooler::Settings::default()));
+    let router = router(DoorState::behind(core.clone(), stop.clone(), proxies, config.vmpooler_door()));
     running.spawn(background::run(core.clone(), installation.host, process, stop.clone()));
     if let Some(tls) = tls {
         tracing::info!(fingerprint = tls.fingerprint(), "serving TLS");
