@@ -2,10 +2,13 @@
 //! call, then a clean undo.
 
 use anyhow::{Context, Result, ensure};
+use hostler_core::access::SshKeyAsk;
 use hostler_core::core::ListAsk;
 use hostler_core::machines::{Busy, NicAsk, Verb as Power};
 use hostler_core::media::MediumAsk;
+use hostler_core::pools::{CheckoutAsk, PoolSpec, Probe};
 use hostler_core::ports::{DriverErrorKind, ImageSource, IoLimits};
+use hostler_core::reconcile::PoolKeeper;
 use hostler_core::snapshots::SnapshotAsk;
 use hostler_core::tasks::{TASK_KINDS, TaskState};
 use hostler_core::volumes::VolumeAsk;
@@ -35,11 +38,16 @@ enum Scene {
     Live(Live),
     /// Of a volume that no machine has.
     Grow,
+    /// A machine for a pool.
+    Stock,
+    /// A machine of a pool becomes somebody's who has SSH keys.
+    Checkout,
 }
 
 /// A change of a machine that is on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Live {
+    Add,
     Attach,
     Detach,
     Grow,
@@ -63,7 +71,7 @@ enum Then {
     Grown,
 }
 
-const SCENES: [Scene; 38] = [
+const SCENES: [Scene; 41] = [
     Scene::Create,
     Scene::Power(Power::Start, false),
     Scene::Power(Power::Stop, false),
@@ -93,6 +101,7 @@ const SCENES: [Scene; 38] = [
     Scene::SnapshotRemove(Then::OnWithMemory),
     Scene::SnapshotRemove(Then::On),
     Scene::SnapshotRemove(Then::Off),
+    Scene::Live(Live::Add),
     Scene::Live(Live::Attach),
     Scene::Live(Live::Detach),
     Scene::Live(Live::Grow),
@@ -102,10 +111,12 @@ const SCENES: [Scene; 38] = [
     Scene::Live(Live::NicAttach),
     Scene::Live(Live::NicDetach),
     Scene::Grow,
+    Scene::Stock,
+    Scene::Checkout,
 ];
 
 /// What tasks ask of drivers.
-const CALLED: [Verb; 31] = [
+const CALLED: [Verb; 33] = [
     Verb::Observe,
     Verb::Start,
     Verb::ShutDown,
@@ -137,6 +148,8 @@ const CALLED: [Verb; 31] = [
     Verb::NicAttach,
     Verb::NicDetach,
     Verb::Resize,
+    Verb::GuestRun,
+    Verb::SshBanner,
 ];
 
 /// A medium from an address that a simulator never asks.
@@ -165,6 +178,12 @@ async fn stage(scene: Scene) -> Result<World> {
                 .await?;
         }
         Scene::MediumDelete => drop(core.medium_make(admin, &medium(), None).await?),
+        Scene::Checkout => {
+            core.pool_create(admin, &pool()).await?;
+            PoolKeeper::new(core.clone()).round().await;
+            let ask = SshKeyAsk { account: None, name: "laptop".into(), public_key: PUBLIC_KEY.into() };
+            core.ssh_key_add(admin, ask).await?;
+        }
         Scene::Clean => {
             world.leave_something().await?;
             world.clock.advance(Duration::from_secs(2 * 3600));
@@ -222,6 +241,7 @@ async fn prepare(world: &World, live: Live) -> Result<()> {
 async fn ask_live(world: &World, live: Live) -> Result<()> {
     let (core, admin) = (&world.core, &world.admin);
     match live {
+        Live::Add => drop(core.disk_add(admin, "m", 8).await?),
         Live::Attach => drop(core.volume_attach(admin, "2", "m").await?),
         Live::Detach => drop(core.volume_detach(admin, "2").await?),
         Live::Grow => {
@@ -238,6 +258,14 @@ async fn ask_live(world: &World, live: Live) -> Result<()> {
     }
     Ok(())
 }
+
+/// A pool whose machines show more than their agent's answer.
+fn pool() -> PoolSpec {
+    PoolSpec { probe: Probe::Ssh, ..PoolSpec::new("stock", "micro", 1) }
+}
+
+const PUBLIC_KEY: &str =
+    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJqCqvPPWEbqWMyIYQkEP7LkKQGYrCFmAGSbSdnTkEcK somebody";
 
 /// Of the card that comes and goes.
 const MAC: &str = "52:54:00:00:00:aa";
@@ -290,6 +318,14 @@ async fn ask(world: &World, scene: Scene) -> Result<()> {
         Scene::MediumDelete => drop(core.medium_delete(admin, "iso").await?),
         Scene::Live(live) => ask_live(world, live).await?,
         Scene::Grow => drop(core.volume_grow(admin, "1", 16).await?),
+        Scene::Stock => {
+            core.pool_create(admin, &pool()).await?;
+            PoolKeeper::new(core.clone()).round().await;
+        }
+        Scene::Checkout => {
+            let ask = CheckoutAsk { wanted: vec![("stock".into(), 1)], ..CheckoutAsk::default() };
+            core.pool_checkout(admin, &ask, None).await?;
+        }
     }
     Ok(())
 }

@@ -63,6 +63,8 @@ pub(super) async fn run(host_name: &str, command: &GuestCommand) -> CommandOutpu
         "echo" => ended(0, format!("{}\n", arguments.join(" ")).into_bytes(), ""),
         "hostname" => ended(0, format!("{host_name}\n").into_bytes(), ""),
         "cat" if arguments.is_empty() => ended(0, command.stdin.clone(), ""),
+        // Whatever a script is told, it does.
+        "sh" if arguments.first().is_some_and(|flag| flag == "-c") => ended(0, Vec::new(), ""),
         "sleep" => sleep(arguments, command.deadline).await,
         _ => ended(127, Vec::new(), &format!("{program}: not found\n")),
     }
