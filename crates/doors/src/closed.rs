@@ -6,7 +6,7 @@ use crate::isp::service::Asked;
 use crate::login::LocalPeer;
 use crate::native::Refusal;
 use crate::state::DoorState;
-use crate::{is_native, observe};
+use crate::{is_native, observe, vmpooler};
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{Method, StatusCode, header};
@@ -26,6 +26,8 @@ pub(crate) enum Dialect {
     Native,
     /// The envelope of VMmanager's and DCImanager's services.
     Isp,
+    /// `{"ok": false}`.
+    Vmpooler,
     /// A line of text.
     Plain,
 }
@@ -37,6 +39,8 @@ impl Dialect {
             Self::Native
         } else if Asked::of(path).is_some() {
             Self::Isp
+        } else if vmpooler::is_ours(path) {
+            Self::Vmpooler
         } else {
             Self::Plain
         }
@@ -48,6 +52,7 @@ impl Dialect {
             Self::Native => Refusal::new(status, code, text).into_response(),
             Self::Isp if status == StatusCode::NOT_FOUND => Refused::no_such_function().into_response(),
             Self::Isp => Refused::bare(status, text).into_response(),
+            Self::Vmpooler => vmpooler::answer(status, text),
             Self::Plain => (status, format!("{text}\n")).into_response(),
         }
     }
@@ -57,6 +62,7 @@ impl Dialect {
         match self {
             Self::Native => Refusal::from(error).into_response(),
             Self::Isp => Refused::from(error).into_response(),
+            Self::Vmpooler => vmpooler::refuse(error),
             Self::Plain => {
                 let pause = match error.kind {
                     ErrorKind::Unavailable { retry_after_s } => retry_after_s,
@@ -171,7 +177,8 @@ mod tests {
         assert_eq!(ask("/livez").await.status(), StatusCode::OK);
         for (path, kind) in [
             ("/hostler/v1/machines", "application/problem+json"),
-            ("/vm", "text/plain; charset=utf-8"),
+            ("/vm", "application/json"),
+            ("/", "text/plain; charset=utf-8"),
             ("/vm/v3/host", "application/json"),
             ("/api/auth/v4/public/token", "application/json"),
             ("/readyz", "text/plain; charset=utf-8"),

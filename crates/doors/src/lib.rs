@@ -14,6 +14,7 @@
 //! * [`native`]: `/hostler/v1/…` and `/hostler/openapi.json`;
 //! * `isp`: `/auth/…`, with and without `/api` before it, and what VMmanager's and DCImanager's services share;
 //! * `vmmanager`: `/vm/v3/…`; `dcimanager`: `/dci/v3/…`, both also below `/api`;
+//! * [`vmpooler`]: `/vm`, `/token`, `/status` and the like, also below `/api/v1` to `/api/v3`; `/dashboard`, `/prometheus`;
 //! * [`ops`]: `/livez`, `/readyz`, `/metrics`;
 //! * `/` leads to the dashboard.
 //!
@@ -32,6 +33,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 mod vmmanager;
+pub mod vmpooler;
 
 pub use client::{Client, OverTls, TrustedProxies};
 pub use closed::Entrance;
@@ -65,6 +67,7 @@ pub fn router(state: DoorState) -> Router {
         .merge(ops::router())
         .merge(native)
         .merge(isp::router(&state))
+        .merge(vmpooler::router(&state))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(from_fn(observe::name_route))

@@ -3,6 +3,7 @@
 use crate::client::TrustedProxies;
 use crate::login::Failures;
 use crate::ops::Metrics;
+use crate::vmpooler;
 use hostler_core::time::Timestamp;
 use hostler_core::{Core, Result};
 use std::collections::HashMap;
@@ -30,6 +31,9 @@ struct Shared {
     templates: Mutex<HashMap<Uuid, (String, u32)>>,
     host_keys: Mutex<HashMap<Uuid, String>>,
     requests: AtomicU64,
+    vmpooler: vmpooler::Settings,
+    vmpooler_counters: vmpooler::Counters,
+    vmpooler_limits: vmpooler::Limits,
 }
 
 /// Names of templates remembered, at most.
@@ -45,6 +49,16 @@ impl DoorState {
 
     /// The same, behind proxies that may say on whose behalf they ask.
     pub fn behind(core: Core, shutdown: CancellationToken, proxies: TrustedProxies) -> Self {
+        Self::set(core, shutdown, proxies, vmpooler::Settings::default())
+    }
+
+    /// The same, with vmpooler's door set so.
+    pub fn set(
+        core: Core,
+        shutdown: CancellationToken,
+        proxies: TrustedProxies,
+        vmpooler: vmpooler::Settings,
+    ) -> Self {
         let started = core.clock().now();
         let shared = Shared {
             metrics: Metrics::new(started),
@@ -57,6 +71,9 @@ impl DoorState {
             templates: Mutex::default(),
             host_keys: Mutex::default(),
             requests: AtomicU64::new(0),
+            vmpooler,
+            vmpooler_counters: vmpooler::Counters::default(),
+            vmpooler_limits: vmpooler::Limits::default(),
         };
         Self { shared: Arc::new(shared) }
     }
@@ -92,6 +109,19 @@ impl DoorState {
 
     pub(crate) fn proxies(&self) -> &TrustedProxies {
         &self.shared.proxies
+    }
+
+    /// What is set for vmpooler's door.
+    pub(crate) fn vmpooler(&self) -> &vmpooler::Settings {
+        &self.shared.vmpooler
+    }
+
+    pub(crate) fn vmpooler_counters(&self) -> &vmpooler::Counters {
+        &self.shared.vmpooler_counters
+    }
+
+    pub(crate) fn vmpooler_limits(&self) -> &vmpooler::Limits {
+        &self.shared.vmpooler_limits
     }
 
     /// A name for the next request: when this process was started, and how many requests came before.

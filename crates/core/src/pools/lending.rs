@@ -9,6 +9,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{CredentialId, MachineId, PoolId};
 use crate::machines::{Life, Machine};
 use crate::query::{Filter, Select, Sort};
+use crate::snapshots::Snapshot;
 use crate::tasks::Accepted;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -167,6 +168,14 @@ impl Core {
         let machine = self.lent_for(caller, acts::CHECKOUT_CHANGE, key).await?;
         let deputy = Caller { account: machine.owner, ..caller.clone() };
         Ok((deputy, machine))
+    }
+
+    /// The snapshots of a machine that [`Core::pool_machine`] has shown, oldest first.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn pool_snapshots(&self, machine: &Machine) -> Result<Vec<Snapshot>> {
+        self.snapshots_of(machine).await
     }
 
     /// What is lent, as far as the caller sees it.
