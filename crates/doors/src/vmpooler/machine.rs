@@ -115,7 +115,8 @@ async fn parts(state: &DoorState, shown: Object, machine: &Machine) -> Answer<Ob
 async fn ip_of(state: &DoorState, machine: &Machine) -> Answer<String> {
     let reserved = state.core().addresses_of(std::slice::from_ref(machine)).await?;
     let own = machine.nics.iter().flat_map(|nic| &nic.addresses).find_map(|id| reserved.get(id));
-    let told = machine.guest.iter().flat_map(|facts| facts.addresses.values().flatten());
+    let alive = machine.life != Life::Gone;
+    let told = machine.guest.iter().filter(|_| alive).flat_map(|facts| facts.addresses.values().flatten());
     // Behind user networking every guest has the same address, which leads nowhere.
     let reached = |ip: &&std::net::IpAddr| !ip.is_loopback() && machine.ssh.is_none() && ip.is_ipv4();
     let ip = own.or_else(|| told.into_iter().find(reached));
