@@ -265,7 +265,7 @@ async fn wanted(state: &DoorState, machine: &Machine, members: Vec<(String, Valu
         }
     }
     if let Some(hours) = wanted.lifetime {
-        let seconds = hours.checked_mul(3600).unwrap_or(u64::MAX);
+        let seconds = hours.saturating_mul(3600);
         wanted.lifetime = Some(seconds);
         let counts = state.core().pool_counts().await?;
         let own =

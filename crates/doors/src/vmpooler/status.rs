@@ -52,7 +52,7 @@ fn births(of: Spread) -> Object {
 /// The values of a parameter that are joined by commas; none when it is not there or has no `=`.
 fn parameter(query: Option<&str>, name: &str) -> Option<Vec<String>> {
     let pairs = query.unwrap_or_default().split('&').filter_map(|pair| pair.split_once('='));
-    let value = pairs.filter(|(here, _)| *here == name).last()?.1;
+    let value = pairs.rev().find(|(here, _)| *here == name)?.1;
     let value = percent_decoded(value);
     Some(value.split(',').filter(|word| !word.is_empty()).map(ToOwned::to_owned).collect())
 }
