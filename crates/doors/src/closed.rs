@@ -26,7 +26,7 @@ pub(crate) enum Dialect {
     Native,
     /// The envelope of VMmanager's and DCImanager's services.
     Isp,
-    /// vmpooler's `{"ok": false}`.
+    /// `{"ok": false}`.
     Vmpooler,
     /// A line of text.
     Plain,
@@ -39,7 +39,7 @@ impl Dialect {
             Self::Native
         } else if Asked::of(path).is_some() {
             Self::Isp
-        } else if vmpooler::is_mine(path) {
+        } else if vmpooler::is_ours(path) {
             Self::Vmpooler
         } else {
             Self::Plain
@@ -52,7 +52,7 @@ impl Dialect {
             Self::Native => Refusal::new(status, code, text).into_response(),
             Self::Isp if status == StatusCode::NOT_FOUND => Refused::no_such_function().into_response(),
             Self::Isp => Refused::bare(status, text).into_response(),
-            Self::Vmpooler => vmpooler::bare(status, text),
+            Self::Vmpooler => vmpooler::answer(status, text),
             Self::Plain => (status, format!("{text}\n")).into_response(),
         }
     }
@@ -62,21 +62,16 @@ impl Dialect {
         match self {
             Self::Native => Refusal::from(error).into_response(),
             Self::Isp => Refused::from(error).into_response(),
-            Self::Vmpooler => vmpooler::not_now(&error.text, pause(&error)),
+            Self::Vmpooler => vmpooler::refuse(error),
             Self::Plain => {
-                let pause = pause(&error);
+                let pause = match error.kind {
+                    ErrorKind::Unavailable { retry_after_s } => retry_after_s,
+                    _ => 1,
+                };
                 let retry = [(header::RETRY_AFTER, pause.to_string())];
                 (StatusCode::SERVICE_UNAVAILABLE, retry, format!("{}\n", error.text)).into_response()
             }
         }
-    }
-}
-
-/// Seconds after which it may go through.
-fn pause(error: &Error) -> u32 {
-    match error.kind {
-        ErrorKind::Unavailable { retry_after_s } => retry_after_s,
-        _ => 1,
     }
 }
 
@@ -183,6 +178,7 @@ mod tests {
         for (path, kind) in [
             ("/hostler/v1/machines", "application/problem+json"),
             ("/vm", "application/json"),
+            ("/", "text/plain; charset=utf-8"),
             ("/vm/v3/host", "application/json"),
             ("/api/auth/v4/public/token", "application/json"),
             ("/readyz", "text/plain; charset=utf-8"),

@@ -14,7 +14,7 @@
 //! * [`native`]: `/hostler/v1/…` and `/hostler/openapi.json`;
 //! * `isp`: `/auth/…`, with and without `/api` before it, and what VMmanager's and DCImanager's services share;
 //! * `vmmanager`: `/vm/v3/…`; `dcimanager`: `/dci/v3/…`, both also below `/api`;
-//! * [`vmpooler`]: `/vm`, `/token`, `/status`, … without a version and below `/api/v1`, `/api/v2`, `/api/v3`;
+//! * [`vmpooler`]: `/vm`, `/token`, `/status` and the like, also below `/api/v1` to `/api/v3`; `/dashboard`, `/prometheus`;
 //! * [`ops`]: `/livez`, `/readyz`, `/metrics`;
 //! * `/` leads to the dashboard.
 //!
@@ -67,7 +67,7 @@ pub fn router(state: DoorState) -> Router {
         .merge(ops::router())
         .merge(native)
         .merge(isp::router(&state))
-        .merge(vmpooler::router())
+        .merge(vmpooler::router(&state))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(from_fn(observe::name_route))
@@ -95,9 +95,6 @@ async fn not_found(request: Request) -> Response {
 
 async fn method_not_allowed(request: Request) -> Response {
     let dialect = Dialect::of(request.uri().path());
-    if dialect == Dialect::Vmpooler {
-        return vmpooler::nothing_here();
-    }
     if dialect == Dialect::Isp {
         return isp::method_not_allowed(request.method());
     }

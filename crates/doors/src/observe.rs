@@ -93,7 +93,7 @@ fn panicked(panic: &(dyn std::any::Any + Send), dialect: Dialect) -> Response {
 fn set_headers(response: &mut Response, dialect: Dialect, id: &str) {
     let headers = response.headers_mut();
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    if matches!(dialect, Dialect::Native | Dialect::Isp) {
+    if dialect != Dialect::Plain {
         headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     }
     if let Ok(id) = HeaderValue::from_str(id) {

@@ -32,7 +32,8 @@ struct Shared {
     host_keys: Mutex<HashMap<Uuid, String>>,
     requests: AtomicU64,
     vmpooler: vmpooler::Settings,
-    counters: vmpooler::Counters,
+    vmpooler_counters: vmpooler::Counters,
+    vmpooler_limits: vmpooler::Limits,
 }
 
 /// Names of templates remembered, at most.
@@ -43,11 +44,16 @@ const HOST_KEYS_KEPT: usize = 16_384;
 impl DoorState {
     /// Doors over this core, started now. When `shutdown` is cancelled, streams end and `/readyz` says no.
     pub fn new(core: Core, shutdown: CancellationToken) -> Self {
-        Self::behind(core, shutdown, TrustedProxies::default(), vmpooler::Settings::default())
+        Self::behind(core, shutdown, TrustedProxies::default())
     }
 
-    /// The same, behind proxies that may say on whose behalf they ask, and with these settings of vmpooler's door.
-    pub fn behind(
+    /// The same, behind proxies that may say on whose behalf they ask.
+    pub fn behind(core: Core, shutdown: CancellationToken, proxies: TrustedProxies) -> Self {
+        Self::set(core, shutdown, proxies, vmpooler::Settings::default())
+    }
+
+    /// The same, with vmpooler's door set so.
+    pub fn set(
         core: Core,
         shutdown: CancellationToken,
         proxies: TrustedProxies,
@@ -66,7 +72,8 @@ impl DoorState {
             host_keys: Mutex::default(),
             requests: AtomicU64::new(0),
             vmpooler,
-            counters: vmpooler::Counters::default(),
+            vmpooler_counters: vmpooler::Counters::default(),
+            vmpooler_limits: vmpooler::Limits::default(),
         };
         Self { shared: Arc::new(shared) }
     }
@@ -104,14 +111,17 @@ impl DoorState {
         &self.shared.proxies
     }
 
-    /// What an administrator decided about vmpooler's door.
+    /// What is set for vmpooler's door.
     pub(crate) fn vmpooler(&self) -> &vmpooler::Settings {
         &self.shared.vmpooler
     }
 
-    /// What is counted of requests at vmpooler's door.
-    pub(crate) fn counters(&self) -> &vmpooler::Counters {
-        &self.shared.counters
+    pub(crate) fn vmpooler_counters(&self) -> &vmpooler::Counters {
+        &self.shared.vmpooler_counters
+    }
+
+    pub(crate) fn vmpooler_limits(&self) -> &vmpooler::Limits {
+        &self.shared.vmpooler_limits
     }
 
     /// A name for the next request: when this process was started, and how many requests came before.

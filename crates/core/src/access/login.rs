@@ -71,6 +71,22 @@ impl Core {
         }
     }
 
+    /// The credential behind a secret, and its account's login name, for whoever knows the secret; not a use of it.
+    ///
+    /// # Errors
+    /// Not found, also when it is of another kind or no longer counts.
+    pub async fn credential_known(&self, secret: &str, kind: CredentialKind) -> Result<(Credential, String)> {
+        let missing = || Error::new(crate::error::ErrorKind::NotFound, "not_found", "there is no such token");
+        let mut credential = self.credential_behind(secret).await?.ok_or_else(missing)?;
+        let last = self.uses().last(credential.id);
+        if credential.kind != kind || !credential.counts(last, self.now()) {
+            return Err(missing());
+        }
+        credential.used_at = last.or(credential.used_at);
+        let account: Account = self.find(credential.account.0).await?.ok_or_else(missing)?;
+        Ok((credential, account.login))
+    }
+
     /// The caller behind the secret of a credential that is of one of these kinds; notes its use.
     ///
     /// # Errors
@@ -137,21 +153,6 @@ impl Core {
             return Ok(found.filter(|credential| credential.number == number));
         }
         self.find_by("hash", hash_of(secret)).await
-    }
-
-    /// A token that counts, and the login name of its account, for whoever knows its secret. That is no use of it.
-    ///
-    /// # Errors
-    /// Not found.
-    pub async fn token_known(&self, secret: &str) -> Result<(Credential, String)> {
-        let missing = || Error::new(crate::error::ErrorKind::NotFound, "not_found", "there is no such token");
-        let mut credential = self.credential_behind(secret).await?.ok_or_else(missing)?;
-        credential.used_at = self.uses().last(credential.id).or(credential.used_at);
-        if credential.kind != CredentialKind::Token || !credential.counts(credential.used_at, self.now()) {
-            return Err(missing());
-        }
-        let account: Account = self.find(credential.account.0).await?.ok_or_else(missing)?;
-        Ok((credential, account.login))
     }
 
     /// The first administrator, for connections over the unix socket of a peer that owns the data directory.

@@ -9,7 +9,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{CredentialId, MachineId, PoolId};
 use crate::machines::{Life, Machine};
 use crate::query::{Filter, Select, Sort};
-use crate::snapshots::SnapshotState;
+use crate::snapshots::Snapshot;
 use crate::tasks::Accepted;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -170,25 +170,12 @@ impl Core {
         Ok((deputy, machine))
     }
 
-    /// Names of the snapshots of a machine of a pool that are finished, oldest first; whoever sees it sees them.
+    /// The snapshots of a machine that [`Core::pool_machine`] has shown, oldest first.
     ///
     /// # Errors
     /// When the store does not answer.
-    pub async fn pool_snapshots(&self, machine: &Machine) -> Result<Vec<String>> {
-        let snapshots = self.snapshots_of(machine).await?;
-        let finished = |state| matches!(state, SnapshotState::Present);
-        Ok(snapshots.into_iter().filter(|one| finished(one.state)).map(|one| one.name).collect())
-    }
-
-    /// A word for a snapshot: 32 letters and digits, a letter first.
-    pub fn snapshot_word(&self) -> String {
-        const LETTERS: &[u8; 36] = b"abcdefghijklmnopqrstuvwxyz0123456789";
-        let chance = self.ids().secret();
-        let letter = |(place, byte): (usize, &u8)| {
-            let among = if place == 0 { 26 } else { 36 };
-            char::from(LETTERS[usize::from(*byte) % among])
-        };
-        chance.iter().enumerate().map(letter).collect()
+    pub async fn pool_snapshots(&self, machine: &Machine) -> Result<Vec<Snapshot>> {
+        self.snapshots_of(machine).await
     }
 
     /// What is lent, as far as the caller sees it.

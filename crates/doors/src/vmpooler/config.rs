@@ -1,265 +1,260 @@
-//! Pools as they are configured, and what may be overridden about them.
+//! What pools are set to, and what may be changed about them here: sizes, templates, clone targets.
+//!
+//! Changes are behind `experimental_features` and, as everywhere in hostler, for administrators. They last until they are
+//! reset, also across restarts.
 
-use super::by::Asking;
-use super::wire::{
-    Answer, Body, Content, Json, answer, any, bad, nothing_here, object, refused, texts, well,
-};
+use super::asked::Asked;
+use super::wire::{Answer, Json, Object, Read, Refused, read, reply};
 use crate::state::DoorState;
-use axum::extract::{FromRequest, Path, Request, State};
+use axum::body::Body;
+use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use axum::response::Response;
 use hostler_core::access::Caller;
 use hostler_core::pools::{Overriding, Pool};
-use serde_json::{Map, Value, json};
+use serde_json::Value;
+use std::sync::Arc;
 
-/// A pool as `GET /config` shows it.
-fn shown(pool: &Pool) -> Value {
-    let mut shown = serde_json::to_value(&pool.spec).unwrap_or_default();
-    if let Value::Object(members) = &mut shown {
-        members.retain(|_, value| !value.is_null());
-        members.insert("alias".to_owned(), json!(pool.spec.aliases));
-        members.insert("size".to_owned(), json!(pool.size()));
-        members.insert("template".to_owned(), json!(pool.template()));
-        if let Some(target) = pool.clone_target() {
-            members.insert("clone_target".to_owned(), json!(target));
-        }
-        members.insert("template_ready".to_owned(), json!(pool.trouble.is_none()));
-        // Keys are no secret, and nobody's business here either.
-        members.remove("ssh_keys");
-    }
-    shown
+/// `GET /config`, for everybody.
+pub(super) async fn show(State(state): State<DoorState>, asked: Asked) -> Answer {
+    let caller = asked.looking(&state).await?;
+    let pools = state.core().pool_list(&caller).await?;
+    let pools: Vec<Json> = pools.iter().map(|pool| configured(pool).into()).collect();
+    let body = Object::default().with("pool_configuration", pools).with("status", Object::ok(true));
+    Ok(reply(StatusCode::OK, &body))
 }
 
-async fn configured(state: &DoorState) -> Result<Vec<Value>, Response> {
-    let counts = state.core().pool_counts().await.map_err(refused)?;
-    Ok(counts.iter().map(|counts| shown(&counts.pool)).collect())
+/// A pool in words of vmpooler: times are minutes.
+fn configured(pool: &Pool) -> Object {
+    let spec = &pool.spec;
+    Object::default()
+        .with("name", spec.name.as_str())
+        .perhaps("alias", Some(spec.aliases.clone()).filter(|aliases| !aliases.is_empty()))
+        .with("template", pool.template())
+        .with("size", pool.size())
+        .with("timeout", spec.boot_deadline_s / 60)
+        .perhaps("ready_ttl", spec.ready_ttl_s.map(|ttl| ttl / 60))
+        .perhaps("domain", spec.domain.as_deref())
+        .perhaps("clone_target", pool.clone_target())
+        .perhaps("backend_weight", spec.weight)
+        .with("provider", "hostler")
+        .with("template_ready", pool.trouble.is_none())
 }
 
-fn fine() -> (&'static str, Json) {
-    ("status", object([("ok", Json::from(true))]))
+/// `GET /full_config`: with a token. Nothing in it is secret: what hostler is set to besides is not vmpooler's.
+pub(super) async fn show_all(State(state): State<DoorState>, asked: Asked) -> Answer {
+    let caller = asked.with_token(&state).await?;
+    let pools = state.core().pool_list(&caller).await?;
+    let pools: Vec<Json> = pools.iter().map(|pool| configured(pool).into()).collect();
+    let (rules, settings) = (state.core().pool_rules(), state.vmpooler());
+    let config = Object::default()
+        .with("site_name", settings.site_name.as_str())
+        .perhaps("domain", settings.domain.as_deref())
+        .with("experimental_features", settings.experimental_features)
+        .with("vm_lifetime", rules.lifetime_s / 3600)
+        .perhaps("vm_lifetime_auth", rules.lifetime_with_token_s.map(|seconds| seconds / 3600))
+        .perhaps("max_lifetime_upper_limit", rules.lifetime_max_s.map(|seconds| seconds / 3600))
+        .with("task_limit", rules.clones)
+        .with("ondemand_clone_limit", rules.request_clones)
+        .with("max_ondemand_instances_per_request", rules.request_most)
+        .with("ondemand_request_ttl", rules.request_deadline_s / 60)
+        .with("max_vm_retries", rules.request_retries)
+        .perhaps("allowed_tags", Some(rules.allowed_tags.clone()).filter(|tags| !tags.is_empty()));
+    let filters: Object =
+        rules.tag_filters.iter().map(|(tag, filter)| (tag.clone(), filter.as_str().into())).collect();
+    let full = Object::default().with("config", config).with("tagfilter", filters).with("pools", pools);
+    let body = Object::default().with("full_config", full).with("status", Object::ok(true));
+    Ok(reply(StatusCode::OK, &body))
 }
 
-/// `GET /config`.
-pub(super) async fn pools(State(state): State<DoorState>) -> Answer {
-    let pools = configured(&state).await?.iter().map(any).collect();
-    Ok(answer(StatusCode::OK, &object([("pool_configuration", Json::List(pools)), fine()])))
+/// What is changed about pools.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Property {
+    Size,
+    Template,
+    CloneTarget,
 }
 
-/// `GET /full_config`: with a token where there are any. Nothing secret is in what is shown.
-pub(super) async fn whole(State(state): State<DoorState>, request: Request) -> Answer {
-    let asking = Asking { state: &state, headers: request.headers(), extensions: request.extensions() };
-    asking.somebody().await?;
-    let rules = state.core().pool_rules();
-    let settings = state.vmpooler();
-    let config = json!({
-        "site_name": settings.site_name,
-        "vm_lifetime": rules.lifetime_s / 3600,
-        "vm_lifetime_auth": rules.lifetime_with_token_s.map(|seconds| seconds / 3600),
-        "max_lifetime_upper_limit": rules.lifetime_max_s.map(|seconds| seconds / 3600),
-        "allowed_tags": rules.allowed_tags,
-        "task_limit": rules.clones,
-        "ondemand_clone_limit": rules.request_clones,
-        "ondemand_request_ttl": rules.request_deadline_s / 60,
-        "max_ondemand_instances_per_request": rules.request_most,
-        "max_vm_retries": rules.request_retries,
-        "experimental_features": settings.experimental_features,
-        "domain": settings.domain,
-    });
-    let pools = Value::Array(configured(&state).await?);
-    let full = json!({ "config": config, "pools": pools });
-    Ok(answer(StatusCode::OK, &object([("full_config", any(&full)), fine()])))
-}
-
-/// Whoever may change pools: the switch first, then the token.
-async fn changer(asking: Asking<'_>) -> Result<Caller, Response> {
-    if !asking.state.vmpooler().experimental_features {
-        return Err(bad(StatusCode::METHOD_NOT_ALLOWED, []));
-    }
-    asking.somebody().await
-}
-
-/// The members of a body that names pools.
-async fn members(state: &DoorState, request: Request) -> Result<(Caller, Map<String, Value>), Response> {
-    let (parts, body) = request.into_parts();
-    let asking = Asking { state, headers: &parts.headers, extensions: &parts.extensions };
-    let caller = changer(asking).await?;
-    let body = Body::from_request(Request::new(body), &()).await?;
-    match body.content() {
-        Content::Value(Value::Object(members)) => Ok((caller, members)),
-        Content::Value(Value::Null) => Err(nothing_here()),
-        Content::Empty | Content::Value(_) | Content::Garbage(_) | Content::Deep => {
-            let text = Json::from("JSON payload could not be parsed");
-            Err(bad(StatusCode::BAD_REQUEST, [("message", text)]))
+impl Property {
+    /// Where names that are refused are told.
+    fn list(self) -> &'static str {
+        match self {
+            Self::Size => "not_configured",
+            Self::Template | Self::CloneTarget => "bad_templates",
         }
     }
-}
 
-/// Names among these that are no pool's own name.
-async fn strangers<'a>(
-    state: &DoorState,
-    names: impl Iterator<Item = &'a String>,
-) -> Result<Vec<String>, Response> {
-    let counts = state.core().pool_counts().await.map_err(refused)?;
-    let known = |name: &str| counts.iter().any(|counts| counts.pool.spec.name == name);
-    Ok(names.filter(|name| !known(name)).cloned().collect())
-}
-
-/// Overrides, all or none. 201 when something is another now, 200 when all was so already.
-async fn overridden(state: &DoorState, caller: &Caller, asked: Vec<(String, Overriding)>) -> Answer {
-    let done = state.core().pool_override(caller, &asked).await.map_err(refused)?;
-    let changed = done.iter().any(|(before, after)| before != after);
-    Ok(well(if changed { StatusCode::CREATED } else { StatusCode::OK }, []))
-}
-
-/// `POST /config/poolsize`.
-pub(super) async fn size(State(state): State<DoorState>, request: Request) -> Answer {
-    let (caller, members) = members(&state, request).await?;
-    let mut wrong = strangers(&state, members.keys()).await?;
-    let mut asked = Vec::new();
-    for (name, value) in &members {
-        let size = match value {
-            Value::Number(number) => number.as_u64(),
-            Value::String(text) => text.parse().ok(),
-            _ => None,
-        };
-        match size.and_then(|size| u32::try_from(size).ok()) {
-            Some(size) => {
-                asked.push((name.clone(), Overriding { size: Some(Some(size)), ..Overriding::default() }));
+    /// The change to this value; none when that is no value.
+    ///
+    /// Quirk: a template is named with a folder before it, which means nothing here.
+    fn overriding(self, value: &Value) -> Option<Overriding> {
+        let none = Overriding::default();
+        let text = || value.as_str().filter(|text| !text.is_empty());
+        Some(match self {
+            Self::Size => {
+                let size = match value {
+                    Value::Number(number) => number.as_u64()?,
+                    other => other.as_str()?.parse().ok()?,
+                };
+                Overriding { size: Some(Some(u32::try_from(size).ok()?)), ..none }
             }
-            None if !wrong.contains(name) => wrong.push(name.clone()),
-            None => {}
-        }
-    }
-    if !wrong.is_empty() {
-        return Err(bad(StatusCode::BAD_REQUEST, [("not_configured", texts(wrong))]));
-    }
-    overridden(&state, &caller, asked).await
-}
-
-/// `POST /config/pooltemplate`.
-///
-/// Quirk: vmpooler's templates are paths; one without a slash inside is refused. Here a template is its last part.
-pub(super) async fn template(State(state): State<DoorState>, request: Request) -> Answer {
-    let (caller, members) = members(&state, request).await?;
-    let mut wrong = strangers(&state, members.keys()).await?;
-    let mut asked = Vec::new();
-    for (name, value) in &members {
-        match value.as_str().and_then(last_part) {
-            Some(template) => {
-                let template = Some(Some(template.to_owned()));
-                asked.push((name.clone(), Overriding { template, ..Overriding::default() }));
+            Self::Template => {
+                let (folder, name) = text()?.rsplit_once('/')?;
+                let whole = !folder.is_empty() && !folder.starts_with('/') && !name.is_empty();
+                whole.then(|| Overriding { template: Some(Some(name.to_owned())), ..none })?
             }
-            None if !wrong.contains(name) => wrong.push(name.clone()),
-            None => {}
+            Self::CloneTarget => Overriding { clone_target: Some(Some(text()?.to_owned())), ..none },
+        })
+    }
+
+    fn reset(self) -> Overriding {
+        let none = Overriding::default();
+        match self {
+            Self::Size => Overriding { size: Some(None), ..none },
+            Self::Template => Overriding { template: Some(None), ..none },
+            Self::CloneTarget => Overriding { clone_target: Some(None), ..none },
         }
     }
-    if !wrong.is_empty() {
-        return Err(bad(StatusCode::BAD_REQUEST, [("bad_templates", texts(wrong))]));
+}
+
+/// `POST /config/poolsize`
+pub(super) async fn size(state: State<DoorState>, asked: Asked, body: Body) -> Answer {
+    change(state, asked, body, Property::Size).await
+}
+
+/// `POST /config/pooltemplate`
+pub(super) async fn template(state: State<DoorState>, asked: Asked, body: Body) -> Answer {
+    change(state, asked, body, Property::Template).await
+}
+
+/// `POST /config/clonetarget`
+pub(super) async fn clone_target(state: State<DoorState>, asked: Asked, body: Body) -> Answer {
+    change(state, asked, body, Property::CloneTarget).await
+}
+
+/// Who may change something here: 405 where nobody may, before anything else.
+async fn admitted(state: &DoorState, asked: &Asked) -> Answer<Caller> {
+    if !state.vmpooler().experimental_features {
+        return Err(Refused::bare(StatusCode::METHOD_NOT_ALLOWED));
     }
-    overridden(&state, &caller, asked).await
+    asked.with_token(state).await
 }
 
-fn last_part(path: &str) -> Option<&str> {
-    let inside = path.contains('/') && !path.starts_with('/') && !path.ends_with('/');
-    path.rsplit('/').next().filter(|_| inside)
-}
-
-/// `POST /config/clonetarget`.
-pub(super) async fn target(State(state): State<DoorState>, request: Request) -> Answer {
-    let (caller, members) = members(&state, request).await?;
-    let mut wrong = strangers(&state, members.keys()).await?;
-    let mut asked = Vec::new();
-    for (name, value) in &members {
-        match value.as_str().filter(|target| !target.is_empty()) {
-            Some(target) => {
-                let clone_target = Some(Some(target.to_owned()));
-                asked.push((name.clone(), Overriding { clone_target, ..Overriding::default() }));
-            }
-            None if !wrong.contains(name) => wrong.push(name.clone()),
-            None => {}
+async fn members(body: Body) -> Answer<Vec<(String, Value)>> {
+    match read(body).await {
+        Read::Members(members) => Ok(members),
+        Read::Null => Err(Refused::not_found()),
+        _ => {
+            let text = "JSON payload could not be parsed";
+            Err(Refused::bare(StatusCode::BAD_REQUEST).saying("message", text))
         }
     }
-    if !wrong.is_empty() {
-        return Err(bad(StatusCode::BAD_REQUEST, [("bad_templates", texts(wrong))]));
-    }
-    overridden(&state, &caller, asked).await
 }
 
-/// Resets one override of a pool; answers what it was.
-async fn reset(
-    asking: Asking<'_>,
-    name: &str,
-    overriding: Overriding,
-    told: impl Fn(&Pool, &Pool) -> [(String, Json); 2],
-) -> Answer {
-    let state = asking.state;
-    let caller = changer(asking).await?;
-    if !strangers(state, std::iter::once(&name.to_owned())).await?.is_empty() {
-        return Err(nothing_here());
-    }
-    let done =
-        state.core().pool_override(&caller, &[(name.to_owned(), overriding)]).await.map_err(refused)?;
-    let Some((before, after)) = done.first() else { return Err(nothing_here()) };
-    let status = if before == after { StatusCode::OK } else { StatusCode::CREATED };
-    Ok(well(status, told(before, after)))
+/// Whether a pool has this very name; aliases do not count.
+fn is_named(pools: &[Arc<Pool>], name: &str) -> bool {
+    pools.iter().any(|pool| pool.spec.name == name)
 }
 
-/// `DELETE /config/poolsize/<pool>`.
+async fn change(State(state): State<DoorState>, asked: Asked, body: Body, property: Property) -> Answer {
+    let caller = admitted(&state, &asked).await?;
+    let pools = state.core().pool_list(&caller).await?;
+    let mut wanted = Vec::new();
+    let mut refused = Vec::new();
+    for (name, value) in members(body).await? {
+        match property.overriding(&value).filter(|_| is_named(&pools, &name)) {
+            Some(overriding) => wanted.push((name, overriding)),
+            None => refused.push(name),
+        }
+    }
+    if !refused.is_empty() {
+        state.vmpooler_counters().refused("config_invalid", &refused, &pools);
+        return Err(Refused::bare(StatusCode::BAD_REQUEST).saying(property.list(), refused));
+    }
+    let done = state.core().pool_override(&caller, &wanted).await?;
+    Ok(Object::ok(true)
+        .answered(status(done.iter().any(|(before, after)| before.overrides != after.overrides))))
+}
+
+/// 201 when something is other than before.
+fn status(changed: bool) -> StatusCode {
+    if changed { StatusCode::CREATED } else { StatusCode::OK }
+}
+
+async fn undo(state: &DoorState, asked: &Asked, name: String, property: Property) -> Answer<(Pool, Pool)> {
+    let caller = admitted(state, asked).await?;
+    if !is_named(&state.core().pool_list(&caller).await?, &name) {
+        return Err(Refused::not_found());
+    }
+    let done = state.core().pool_override(&caller, &[(name, property.reset())]).await?;
+    done.into_iter().next().ok_or_else(Refused::not_found)
+}
+
+/// `DELETE /config/poolsize/{pool}`
 pub(super) async fn size_reset(
     State(state): State<DoorState>,
-    Path(name): Path<String>,
-    request: Request,
+    asked: Asked,
+    Path(pool): Path<String>,
 ) -> Answer {
-    let overriding = Overriding { size: Some(None), ..Overriding::default() };
-    let told = |before: &Pool, after: &Pool| {
-        [
-            ("pool_size_before_reset".to_owned(), Json::from(before.size())),
-            ("pool_size_before_overrides".to_owned(), Json::from(after.spec.size)),
-        ]
-    };
-    let asking = Asking { state: &state, headers: request.headers(), extensions: request.extensions() };
-    reset(asking, &name, overriding, told).await
+    let (before, after) = undo(&state, &asked, pool, Property::Size).await?;
+    let body = Object::ok(true)
+        .with("pool_size_before_reset", before.size())
+        .with("pool_size_before_overrides", after.size());
+    Ok(body.answered(status(before.overrides != after.overrides)))
 }
 
-/// `DELETE /config/pooltemplate/<pool>`.
+/// `DELETE /config/pooltemplate/{pool}`
 pub(super) async fn template_reset(
     State(state): State<DoorState>,
-    Path(name): Path<String>,
-    request: Request,
+    asked: Asked,
+    Path(pool): Path<String>,
 ) -> Answer {
-    let overriding = Overriding { template: Some(None), ..Overriding::default() };
-    let told = |before: &Pool, after: &Pool| {
-        [
-            ("template_before_reset".to_owned(), Json::from(before.template())),
-            ("template_before_overrides".to_owned(), Json::from(after.spec.template.as_str())),
-        ]
-    };
-    let asking = Asking { state: &state, headers: request.headers(), extensions: request.extensions() };
-    reset(asking, &name, overriding, told).await
+    let (before, after) = undo(&state, &asked, pool, Property::Template).await?;
+    let body = Object::ok(true)
+        .with("template_before_reset", before.template())
+        .with("template_before_overrides", after.template());
+    Ok(body.answered(status(before.overrides != after.overrides)))
 }
 
-/// `POST /poolreset`: what is ready is replaced. The values mean nothing.
-pub(super) async fn drain(State(state): State<DoorState>, request: Request) -> Answer {
-    let (caller, members) = members(&state, request).await?;
-    let wrong = strangers(&state, members.keys()).await?;
-    if !wrong.is_empty() {
-        wrong.iter().for_each(|name| state.counters().count("poolreset_invalid", &[("poolname", name)]));
-        return Err(bad(StatusCode::BAD_REQUEST, [("bad_pools", texts(wrong))]));
+/// `POST /poolreset`: replaces what stands in these pools; values mean nothing.
+pub(super) async fn reset(State(state): State<DoorState>, asked: Asked, body: Body) -> Answer {
+    let caller = admitted(&state, &asked).await?;
+    let names: Vec<String> = members(body).await?.into_iter().map(|(name, _)| name).collect();
+    let pools = state.core().pool_list(&caller).await?;
+    let bad: Vec<String> = names.iter().filter(|name| !is_named(&pools, name)).cloned().collect();
+    if !bad.is_empty() {
+        state.vmpooler_counters().refused("poolreset_invalid", &bad, &pools);
+        return Err(Refused::bare(StatusCode::BAD_REQUEST).saying("bad_pools", bad));
     }
-    let names: Vec<String> = members.keys().cloned().collect();
-    state.core().pool_drain(&caller, &names).await.map_err(refused)?;
-    Ok(well(StatusCode::CREATED, []))
+    state.core().pool_drain(&caller, &names).await?;
+    Ok(Object::ok(true).answered(StatusCode::CREATED))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     #[test]
-    fn templates_are_paths_with_something_on_both_sides() {
-        assert_eq!(last_part("dir/tmpl"), Some("tmpl"));
-        for wrong in ["tmpl", "/tmpl", "dir/", ""] {
-            assert_eq!(last_part(wrong), None, "{wrong}");
+    fn values_that_are_none_are_refused() {
+        let good = |property: Property, value: Value| property.overriding(&value).unwrap();
+        assert_eq!(good(Property::Size, json!("2")).size, Some(Some(2)));
+        assert_eq!(good(Property::Size, json!(0)).size, Some(Some(0)));
+        assert_eq!(good(Property::Template, json!("Templates/new")).template, Some(Some("new".into())));
+        assert_eq!(good(Property::CloneTarget, json!("c")).clone_target, Some(Some("c".into())));
+        for (property, value) in [
+            (Property::Size, json!("-1")),
+            (Property::Size, json!(-1)),
+            (Property::Size, json!("x")),
+            (Property::Size, json!(1.5)),
+            (Property::Size, json!("4294967296")),
+            (Property::Template, json!("new")),
+            (Property::Template, json!("/new")),
+            (Property::Template, json!("/a/new")),
+            (Property::Template, json!("a/")),
+            (Property::Template, json!(7)),
+            (Property::CloneTarget, json!("")),
+        ] {
+            assert!(property.overriding(&value).is_none(), "{property:?} {value}");
         }
     }
 }

@@ -1,66 +1,65 @@
-//! The page for people, the figures that it draws, and the answer for load balancers.
+//! A page for people who look how full the pools are, and what it reads.
 
-use super::wire::{Answer, Json, answer, object, refused, well};
+use super::asked::Asked;
+use super::wire::{Answer, Json, Object, reply};
 use crate::state::DoorState;
 use axum::extract::{RawQuery, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use std::collections::BTreeMap;
 
 const PAGE: &str = include_str!("dashboard.html");
+/// The page has its style and script in it and reads from here alone.
+const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; \
+                      base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// `GET /dashboard`.
+/// `GET /dashboard`
 pub(super) async fn page(State(state): State<DoorState>) -> Response {
-    let page = PAGE.replace("{{site_name}}", &escaped(&state.vmpooler().site_name));
-    let headers = [
-        (header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8")),
-        (
-            header::CONTENT_SECURITY_POLICY,
-            HeaderValue::from_static(
-                "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'",
-            ),
-        ),
-    ];
-    (StatusCode::OK, headers, page).into_response()
+    let text = PAGE.replace("{{site_name}}", &escaped(&state.vmpooler().site_name));
+    let headers =
+        [(header::CONTENT_TYPE, "text/html; charset=utf-8"), (header::CONTENT_SECURITY_POLICY, POLICY)];
+    (headers, text).into_response()
 }
 
 fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
-fn with_history(query: Option<&str>) -> bool {
-    query.is_some_and(|query| query.split('&').any(|pair| pair.split('=').next() == Some("history")))
+fn wants_history(query: Option<&str>) -> bool {
+    query.unwrap_or_default().split('&').any(|pair| pair.split('=').next() == Some("history"))
 }
 
-/// `GET /dashboard/stats/vmpooler/pool`: size and ready machines of each pool.
-pub(super) async fn pools(State(state): State<DoorState>, RawQuery(query): RawQuery) -> Answer {
-    let counts = state.core().pool_counts().await.map_err(refused)?;
-    let history = with_history(query.as_deref());
-    let pools = counts.iter().map(|counts| {
-        let mut members = vec![("size", Json::from(counts.pool.size())), ("ready", Json::from(counts.ready))];
-        if history {
-            members.push(("history", Json::List(vec![Json::from(counts.ready)])));
-        }
-        (counts.pool.spec.name.clone(), object(members))
+/// `GET /dashboard/stats/vmpooler/pool`: a history is what is there now.
+pub(super) async fn pools(State(state): State<DoorState>, asked: Asked, RawQuery(query): RawQuery) -> Answer {
+    asked.looking(&state).await?;
+    let history = wants_history(query.as_deref());
+    let counts = state.core().pool_counts().await?;
+    let shown = counts.iter().map(|counts| {
+        let history = history.then(|| vec![Json::from(counts.ready)]);
+        let shown = Object::default()
+            .with("size", counts.pool.size())
+            .with("ready", counts.ready)
+            .perhaps("history", history);
+        (counts.pool.spec.name.clone(), shown.into())
     });
-    Ok(answer(StatusCode::OK, &object(pools)))
+    Ok(reply(StatusCode::OK, &shown.collect::<Object>()))
 }
 
-/// `GET /dashboard/stats/vmpooler/running`: what is lent, by the first word of the pools' names.
-pub(super) async fn running(State(state): State<DoorState>) -> Answer {
-    let counts = state.core().pool_counts().await.map_err(refused)?;
-    let mut running: BTreeMap<String, u64> = BTreeMap::new();
-    for counts in counts.iter() {
+/// `GET /dashboard/stats/vmpooler/running`, by the first word of the pools' names.
+pub(super) async fn running(State(state): State<DoorState>, asked: Asked) -> Answer {
+    asked.looking(&state).await?;
+    let mut all: BTreeMap<String, u64> = BTreeMap::new();
+    for counts in state.core().pool_counts().await?.iter() {
         let word = counts.pool.spec.name.split('-').next().unwrap_or_default();
-        *running.entry(word.to_owned()).or_default() += counts.lent;
+        *all.entry(word.to_owned()).or_default() += counts.lent;
     }
-    let shown = running.into_iter().map(|(word, count)| (word, object([("running", Json::from(count))])));
-    Ok(answer(StatusCode::OK, &object(shown)))
+    let shown = all.into_iter().map(|(word, lent)| (word, Object::default().with("running", lent).into()));
+    Ok(reply(StatusCode::OK, &shown.collect::<Object>()))
 }
 
-/// `GET /healthcheck`.
-pub(super) async fn healthcheck() -> Response {
-    well(StatusCode::OK, [])
+/// `GET /healthcheck`
+pub(super) async fn health() -> Response {
+    Object::ok(true).answered(StatusCode::OK)
 }
 
 #[cfg(test)]
@@ -68,13 +67,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_site_name_is_no_markup() {
-        assert_eq!(escaped("<b>&\"a"), "&lt;b&gt;&amp;&quot;a");
+    fn the_page_needs_nothing_from_elsewhere() {
+        assert!(PAGE.contains("{{site_name}}"));
+        for foreign in ["http://", "https://", "src=", "@import", "url("] {
+            assert!(!PAGE.contains(foreign), "{foreign}");
+        }
+        assert_eq!(escaped("<a&\"b\">"), "&lt;a&amp;&quot;b&quot;&gt;");
     }
 
     #[test]
-    fn history_is_asked_for_by_name() {
-        assert!(with_history(Some("history=1")) && with_history(Some("a=b&history")));
-        assert!(!with_history(None) && !with_history(Some("nohistory=1")));
+    fn a_history_is_asked_for_with_and_without_a_value() {
+        assert!(wants_history(Some("history=1")));
+        assert!(wants_history(Some("a=b&history")));
+        assert!(!wants_history(Some("a=history")));
+        assert!(!wants_history(None));
     }
 }

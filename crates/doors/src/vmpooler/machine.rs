@@ -1,268 +1,307 @@
-//! One machine of a pool: shown, changed, given back.
+//! One machine: shown, changed, given back.
 
-use super::by::Asking;
-use super::lend::domain;
-use super::wire::{
-    Answer, Body, Content, Json, Version, bad, denied, object, refused, rfc3339, rounded, texts, well, wrong,
-};
-use super::{extras, wire};
+use super::asked::{Asked, Version, domain_of};
+use super::attached;
+use super::checkout::pool_of;
+use super::wire::{Answer, Json, Object, Read, Refused, read, rfc3339};
 use crate::state::DoorState;
-use axum::Extension;
-use axum::extract::{FromRequest, Path, Request, State};
+use axum::body::Body;
+use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use axum::response::Response;
 use hostler_core::access::Caller;
 use hostler_core::machines::{Life, Machine};
 use hostler_core::pools::{CheckoutChange, StockState};
+use hostler_core::snapshots::SnapshotState;
+use hostler_core::{Error, ErrorKind};
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-/// Milliseconds of an hour.
-const HOUR_MS: f64 = 3_600_000.0;
-/// Seconds of an hour.
-const HOUR_S: u64 = 3600;
-
-/// The part of a name before its first dot: whoever has the full name may use it.
-pub(super) fn short(name: &str) -> &str {
-    name.split('.').next().unwrap_or(name)
+/// A machine that was found at a path.
+pub(super) async fn found(state: &DoorState, caller: &Caller, name: &str) -> Answer<Machine> {
+    let machine = state.core().pool_machine(caller, name).await?;
+    // Core finds it by its id as well, which is no name here.
+    let forgotten = machine.life == Life::Gone
+        && state.core().clock().now().since(machine.updated_at) > state.vmpooler().keep_destroyed;
+    if machine.name.as_str() == name && !forgotten { Ok(machine) } else { Err(Refused::not_found()) }
 }
 
-/// The machine that a path names, and who looks at it.
-///
-/// Quirk: from the second version on, a name that cannot be one is a bad request.
-pub(super) async fn named(
-    asking: Asking<'_>,
-    version: Version,
-    name: &str,
-) -> Result<(Caller, Machine), Response> {
-    let fits = name.len() <= 253 && name.bytes().all(|c| c.is_ascii_alphanumeric() || b"-.".contains(&c));
-    if !fits && version != Version::V1 {
-        return Err(wrong("Invalid hostname format"));
-    }
-    let looking = asking.looker().await?;
-    let core = asking.state.core();
-    let machine = core.pool_machine(&looking, &short(name).to_ascii_lowercase()).await;
-    Ok((looking, machine.map_err(refused)?))
+/// `GET /vm/{name}`, also of one that is gone.
+pub(super) async fn show(State(state): State<DoorState>, asked: Asked, Path(name): Path<String>) -> Answer {
+    let name = asked.version.short_name(&name)?;
+    let caller = asked.looking(&state).await?;
+    let machine = found(&state, &caller, name).await?;
+    let shown = rendered(&state, &caller, asked.version, &machine).await?;
+    Ok(Object::ok(true).with(name, shown).answered(StatusCode::OK))
 }
 
-/// `GET /vm/<name>`.
-pub(super) async fn show(
-    State(state): State<DoorState>,
-    Extension(version): Extension<Version>,
-    Path(name): Path<String>,
-    request: Request,
-) -> Answer {
-    let asking = Asking { state: &state, headers: request.headers(), extensions: request.extensions() };
-    let (looking, machine) = named(asking, version, &name).await?;
-    let shown = shown(&state, &looking, version, &machine).await?;
-    Ok(well(StatusCode::OK, [(machine.name.to_string(), shown)]))
+/// Hours with two decimals.
+fn hours(of: Duration) -> f64 {
+    (of.as_secs_f64() / 36.0).round() / 100.0
 }
 
-/// The words of this dialect for where a machine is.
-fn state_of(machine: &Machine, state: StockState) -> &'static str {
-    match (machine.life, state) {
-        (Life::Gone, _) => "destroyed",
-        (_, StockState::Filling) => "pending",
-        (_, StockState::Ready) => "ready",
-        // Given back, and still there.
-        (_, StockState::Lent | StockState::Returned) => "running",
-        (_, StockState::Failed) => "pending",
+/// What clients call the state that a machine is in. One that was given back still runs until it has gone: posh-vmpooler
+/// looks right after.
+fn state_of(machine: &Machine) -> &'static str {
+    let Some(stock) = &machine.stock else { return "destroyed" };
+    match (stock.state, machine.life) {
+        (_, Life::Gone) => "destroyed",
+        (StockState::Filling, _) => "pending",
+        (StockState::Ready, _) => "ready",
+        (StockState::Lent, _) => "running",
+        (StockState::Returned, _) if stock.checkout.is_some() => "running",
+        (StockState::Returned | StockState::Failed, _) => "destroyed",
     }
 }
 
-/// Quirks: `ip` and `domain` are always texts, since the Go client ends with an error when they are missing; `template`
-/// is the pool; what there is none of is left out.
-async fn shown(
-    state: &DoorState,
-    looking: &Caller,
-    version: Version,
-    machine: &Machine,
-) -> Result<Json, Response> {
-    let Some(stock) = &machine.stock else { return Err(wire::nothing_here()) };
-    let lifetime_s = state.core().checkout_lifetime(machine).await.map_err(refused)?;
-    let hours = lifetime_s.div_ceil(HOUR_S);
-    let word = state_of(machine, stock.state);
-    let mut members =
-        vec![("template", Json::from(stock.pool_name.as_str())), ("lifetime", Json::from(hours))];
-    if let Some(checkout) = &stock.checkout {
-        let now = state.core().clock().now();
-        let end = checkout.ended_at.filter(|_| word == "destroyed").unwrap_or(now);
-        let age = end.since(checkout.at).as_millis() as f64 / HOUR_MS;
-        members.push(("running", rounded(age, 2)));
+/// Quirk: `ip` is text and `domain` is there, even when nothing is known: go-vmpooler stops without them.
+async fn rendered(state: &DoorState, caller: &Caller, version: Version, machine: &Machine) -> Answer<Object> {
+    let core = state.core();
+    let now = core.clock().now();
+    let pools = core.pool_list(caller).await?;
+    let stock = machine.stock.as_ref();
+    let lifetime = core.checkout_lifetime(machine).await?;
+    let word = state_of(machine);
+    let mut shown = Object::default()
+        .with("template", stock.map_or("", |stock| stock.pool_name.as_str()))
+        .with("lifetime", lifetime / 3600);
+    if let Some(checkout) = stock.and_then(|stock| stock.checkout.as_ref()) {
+        let age = checkout.ended_at.unwrap_or(now).since(checkout.at);
+        shown = shown.with("running", hours(age));
         if word == "running" {
-            let left = checkout.until.map_or(0.0, |until| until.since(now).as_millis() as f64 / HOUR_MS);
-            members.push(("remaining", rounded(left, 2)));
-            members.push(("start_time", Json::from(rfc3339(checkout.at))));
-            members.extend(checkout.until.map(|until| ("end_time", Json::from(rfc3339(until)))));
+            let end = checkout.at.plus(Duration::from_secs(lifetime));
+            let remaining = (lifetime > 0).then(|| hours(end.since(now)));
+            shown = shown
+                .perhaps("remaining", remaining)
+                .perhaps("start_time", rfc3339(checkout.at))
+                .perhaps("end_time", Some(end).filter(|_| lifetime > 0).and_then(rfc3339));
         }
     }
-    members.push(("state", Json::from(word)));
-    let tags = stock.checkout.iter().flat_map(|checkout| &checkout.tags);
-    let tags: Vec<_> = tags.map(|(key, value)| (key.clone(), Json::from(value.as_str()))).collect();
-    if !tags.is_empty() {
-        members.push(("tags", object(tags)));
+    shown = shown.with("state", word);
+    let tags = stock.and_then(|stock| stock.checkout.as_ref()).map(|checkout| &checkout.tags);
+    if let Some(tags) = tags.filter(|tags| !tags.is_empty()) {
+        let tags: Object = tags.iter().map(|(key, value)| (key.clone(), value.as_str().into())).collect();
+        shown = shown.with("tags", tags);
     }
-    let extras = extras::of(state, machine).await?;
-    if !extras.snapshots.is_empty() {
-        members.push(("snapshots", texts(extras.snapshots)));
-    }
-    if !extras.disks.is_empty() {
-        members.push(("disk", texts(extras.disks)));
-    }
-    members.push(("ip", Json::from(extras.ip)));
-    let domain = domain(state, machine).await?;
-    match version {
-        Version::V1 => members.push(("domain", Json::from(domain.unwrap_or_default()))),
-        Version::V2 | Version::V3 => {
-            members.push(("fqdn", Json::from(version.name(machine.name.as_str(), domain.as_deref()))));
-        }
-    }
-    if let Ok(host) = state.core().host_get(looking, &machine.host.to_string()).await {
-        members.push(("host", Json::from(host.name)));
-    }
-    Ok(object(members))
-}
-
-/// What `PUT` asks for.
-#[derive(Default)]
-struct Asked {
-    change: CheckoutChange,
-    disk: Option<Value>,
-    failures: Vec<String>,
-}
-
-fn read(body: &Body) -> Result<Asked, Response> {
-    let members = match body.content() {
-        Content::Empty => return Ok(Asked::default()),
-        Content::Value(Value::Object(members)) => members,
-        Content::Value(_) => return Err(wrong("Request body must be a JSON object")),
-        Content::Deep => return Err(wrong("Request body too complex")),
-        Content::Garbage(text) => return Err(wrong(text)),
+    let shown = parts(state, shown, machine).await?;
+    let domain = domain_of(state, pool_of(&pools, machine));
+    let shown = shown.with("ip", ip_of(state, machine).await?);
+    let shown = match version {
+        Version::Bare => shown.with("domain", domain.unwrap_or_default()),
+        Version::Full => shown.with("fqdn", version.host_name(machine.name.as_str(), domain)),
     };
-    let mut asked = Asked::default();
-    for (name, value) in members {
-        match name.as_str() {
-            "lifetime" => match hours(&value) {
-                Some(hours) => asked.change.lifetime_s = Some(hours.saturating_mul(HOUR_S)),
-                None => {
-                    let text = format!("Lifetime must be a positive integer (got {})", plain(&value));
-                    asked.failures.push(text);
-                }
-            },
-            "tags" => match tags(&value) {
-                Some(tags) => asked.change.tags = Some(tags),
-                None => asked
-                    .failures
-                    .push(format!("You provided tags ({}) as something other than a hash.", plain(&value))),
-            },
-            "disk" => asked.disk = Some(value),
-            _ => asked.failures.push(format!("Unknown argument {}.", plain(&value))),
-        }
-    }
-    Ok(asked)
-}
-
-/// A whole number of hours above 0, as such or as text.
-fn hours(value: &Value) -> Option<u64> {
-    let hours = match value {
-        Value::Number(number) => number.as_u64(),
-        Value::String(text) => text.trim().parse().ok(),
+    let host = match machine.life {
+        Life::Present => core.host_get(caller, &machine.host.to_string()).await.ok(),
         _ => None,
     };
-    hours.filter(|hours| *hours > 0)
+    Ok(shown.perhaps("host", host.map(|host| host.name)))
 }
 
-/// Tags as texts. Those that are null have no value, and so are passed over: beaker sends what it does not know.
-fn tags(value: &Value) -> Option<BTreeMap<String, String>> {
-    let members = value.as_object()?;
-    let texts = members.iter().map(|(key, value)| {
-        let text = if value.is_null() { String::new() } else { plain(value) };
-        (key.clone(), text)
-    });
-    Some(texts.collect())
+/// Snapshots that are finished, and disks beyond the first, in the order in which they were attached.
+async fn parts(state: &DoorState, shown: Object, machine: &Machine) -> Answer<Object> {
+    let core = state.core();
+    let finished = core.pool_snapshots(machine).await?;
+    let finished = finished.iter().filter(|snapshot| snapshot.state == SnapshotState::Present);
+    let snapshots: Vec<String> = finished.map(|snapshot| attached::word(snapshot.id.0)).collect();
+    let volumes = core.volumes_on(std::slice::from_ref(machine)).await?;
+    let more = volumes.values().flatten().filter(|volume| volume.template.is_none() && volume.task.is_none());
+    let disks: Vec<String> = more.map(|volume| format!("+{}gb", volume.size_mib / 1024)).collect();
+    Ok(shown
+        .perhaps("snapshots", Some(snapshots).filter(|all| !all.is_empty()))
+        .perhaps("disk", Some(disks).filter(|all| !all.is_empty())))
 }
 
-fn plain(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned)
+/// Its first address: one that is reserved, else what the guest says.
+async fn ip_of(state: &DoorState, machine: &Machine) -> Answer<String> {
+    let reserved = state.core().addresses_of(std::slice::from_ref(machine)).await?;
+    let own = machine.nics.iter().flat_map(|nic| &nic.addresses).find_map(|id| reserved.get(id));
+    let alive = machine.life != Life::Gone;
+    let told = machine.guest.iter().filter(|_| alive).flat_map(|facts| facts.addresses.values().flatten());
+    // Behind user networking every guest has the same address, which leads nowhere.
+    let reached = |ip: &&std::net::IpAddr| !ip.is_loopback() && machine.ssh.is_none() && ip.is_ipv4();
+    let ip = own.or_else(|| told.into_iter().find(reached));
+    Ok(ip.map(ToString::to_string).unwrap_or_default())
 }
 
-/// `PUT /vm/<name>`: lifetime in hours since the checkout, and tags. All of it or nothing.
+/// `DELETE /vm/{name}`: what was lent with a token needs a token, anybody's.
+pub(super) async fn give_back(
+    State(state): State<DoorState>,
+    asked: Asked,
+    Path(name): Path<String>,
+) -> Answer {
+    let name = asked.version.short_name(&name)?;
+    let looking = asked.looking(&state).await?;
+    let given = async {
+        let machine = found(&state, &looking, name).await?;
+        let stock = machine.stock.as_ref();
+        if stock.is_none_or(|stock| stock.state != StockState::Lent) {
+            return Err(Refused::not_found());
+        }
+        let with_token =
+            stock.and_then(|stock| stock.checkout.as_ref()).is_some_and(|checkout| checkout.token.is_some());
+        let caller = if with_token { asked.with_token(&state).await? } else { asked.perhaps(&state).await? };
+        state.core().checkout_return(&caller, name).await?;
+        Ok((caller.login, machine))
+    };
+    match given.await {
+        Ok((login, machine)) => {
+            state.vmpooler_counters().given_back(&login, &machine);
+            Ok(Object::ok(true).answered(StatusCode::OK))
+        }
+        Err(refused) => {
+            state.vmpooler_counters().count("delete_failed");
+            Err(refused)
+        }
+    }
+}
+
+/// What a `PUT` asks for.
+#[derive(Debug, Default)]
+struct Wanted {
+    lifetime: Option<u64>,
+    tags: Option<BTreeMap<String, String>>,
+    disk: Option<Value>,
+    failures: Vec<Json>,
+}
+
+/// `PUT /vm/{name}`: a lifetime, tags, both or, for vmfloaty, a disk. What fails leaves everything as it was.
+///
+/// Quirk: tags need no token, since beaker sends none with them; `strict_put` says otherwise.
 pub(super) async fn change(
     State(state): State<DoorState>,
-    Extension(version): Extension<Version>,
+    asked: Asked,
     Path(name): Path<String>,
-    request: Request,
+    body: Body,
 ) -> Answer {
-    let (parts, body) = request.into_parts();
-    let asking = Asking { state: &state, headers: &parts.headers, extensions: &parts.extensions };
-    let (_, machine) = named(asking, version, &name).await?;
-    let body = Body::from_request(Request::new(body), &()).await?;
-    let asked = read(&body)?;
-    if !asked.failures.is_empty() {
-        return Err(bad(StatusCode::BAD_REQUEST, [("failure", texts(asked.failures))]));
+    let name = asked.version.short_name(&name)?;
+    let looking = asked.looking(&state).await?;
+    let machine = found(&state, &looking, name).await?;
+    let members = match read(body).await {
+        Read::Members(members) => members,
+        Read::Nothing if asked.version == Version::Full => Vec::new(),
+        other => return Err(unreadable(asked.version, other)),
+    };
+    let wanted = wanted(&state, &machine, members).await?;
+    let needs_token = wanted.lifetime.is_some() || wanted.disk.is_some() || state.vmpooler().strict_put;
+    let caller = if needs_token { asked.with_token(&state).await? } else { asked.best(&state).await? };
+    if !wanted.failures.is_empty() {
+        return Err(Refused::bare(StatusCode::BAD_REQUEST).saying("failure", wanted.failures));
     }
-    let strict = state.vmpooler().strict_put || asked.change.lifetime_s.is_some() || asked.disk.is_some();
-    let caller = if strict { asking.somebody().await? } else { asking.anybody().await? };
-    if asked.change != CheckoutChange::default() {
-        let changed = state.core().checkout_change(&caller, machine.name.as_str(), &asked.change).await;
-        changed.map_err(|error| match &error.kind {
-            hostler_core::ErrorKind::Invalid { field } => {
-                let text = match (field.as_str(), asked.change.lifetime_s) {
-                    ("lifetime", Some(seconds)) => too_long(seconds, &error.text),
-                    ("tags", _) if error.text.contains("not allowed") => {
-                        format!("You provided unsuppored tags ({}).", error.text)
-                    }
-                    _ => error.text,
-                };
-                bad(StatusCode::BAD_REQUEST, [("failure", texts([text]))])
-            }
-            _ => refused(error),
-        })?;
+    let change = CheckoutChange { lifetime_s: wanted.lifetime, tags: wanted.tags };
+    if change != CheckoutChange::default() {
+        state.core().checkout_change(&caller, name, &change).await.map_err(failed)?;
     }
-    if let Some(size) = &asked.disk {
-        extras::disk_by(&state, &caller, version, &machine, &plain(size)).await?;
+    match wanted.disk {
+        Some(size) => attached::disk_for(&state, &caller, name, asked.version, &size_text(&size)).await,
+        None => Ok(Object::ok(true).answered(StatusCode::OK)),
     }
-    Ok(well(StatusCode::OK, []))
 }
 
-fn too_long(seconds: u64, text: &str) -> String {
-    // The bound is the only number of seconds in core's words beside the one that was asked for.
-    let bound = text.split_whitespace().find_map(|word| word.parse::<u64>().ok()).unwrap_or(0);
-    format!(
-        "You provided a lifetime ({}) that exceeds the configured maximum of {}.",
-        seconds / HOUR_S,
-        bound / HOUR_S
-    )
+fn size_text(size: &Value) -> String {
+    size.as_str().map_or_else(|| size.to_string(), ToOwned::to_owned)
 }
 
-/// `DELETE /vm/<name>`.
-pub(super) async fn end(
-    State(state): State<DoorState>,
-    Extension(version): Extension<Version>,
-    Path(name): Path<String>,
-    request: Request,
-) -> Answer {
-    let asking = Asking { state: &state, headers: request.headers(), extensions: request.extensions() };
-    let (_, machine) = named(asking, version, &name).await?;
-    let checkout = machine.stock.as_ref().and_then(|stock| stock.checkout.as_ref());
-    let with_token = checkout.is_some_and(|checkout| checkout.token.is_some());
-    let lent = machine.stock.as_ref().is_some_and(|stock| stock.state == StockState::Lent);
-    if !lent || machine.life != Life::Present {
-        state.counters().count("delete_failed", &[]);
-        return Err(wire::nothing_here());
-    }
-    let caller = if with_token { asking.somebody().await? } else { asking.anybody().await? };
-    let pool = machine.stock.as_ref().map_or("", |stock| stock.pool_name.as_str());
-    match state.core().checkout_return(&caller, machine.name.as_str()).await {
-        Ok(_) => {
-            let user = if caller.credential.is_some() { caller.login.as_str() } else { "unauthenticated" };
-            state.counters().count("delete_success", &[]);
-            state.counters().count("user", &[("user", user), ("operation", "destroy"), ("poolname", pool)]);
-            Ok(well(StatusCode::OK, []))
+/// Quirk: version 1 says nothing about a body that cannot be read.
+fn unreadable(version: Version, body: Read) -> Refused {
+    let text = match body {
+        Read::Malformed(why) => format!("Invalid JSON: {why}"),
+        Read::TooLarge => "Request body too large".to_owned(),
+        Read::TooComplex => "Request body too complex".to_owned(),
+        Read::Nothing | Read::Null | Read::Other | Read::Members(_) => {
+            "Request body must be a JSON object".to_owned()
         }
-        Err(error) if error.kind == hostler_core::ErrorKind::Denied => Err(denied()),
-        Err(error) => Err(refused(error)),
+    };
+    match version {
+        Version::Bare => Refused::bare(StatusCode::BAD_REQUEST),
+        Version::Full => Refused::wrong(text),
     }
+}
+
+/// What core has refused of a change is a failure like those that are found here.
+fn failed(error: Error) -> Refused {
+    match error.kind {
+        ErrorKind::Invalid { .. } => {
+            Refused::bare(StatusCode::BAD_REQUEST).saying("failure", vec![Json::from(error.text)])
+        }
+        _ => error.into(),
+    }
+}
+
+async fn wanted(state: &DoorState, machine: &Machine, members: Vec<(String, Value)>) -> Answer<Wanted> {
+    let rules = state.core().pool_rules();
+    let mut wanted = Wanted::default();
+    for (name, value) in members {
+        match name.as_str() {
+            "lifetime" => match lifetime(&value) {
+                Some(hours) => wanted.lifetime = Some(hours),
+                None => {
+                    let text = format!("Lifetime must be a positive integer (got {})", size_text(&value));
+                    wanted.failures.push(text.into());
+                }
+            },
+            "tags" => match value {
+                Value::Object(tags) => wanted.tags = Some(told(tags)),
+                other => {
+                    let text =
+                        format!("You provided tags ({}) as something other than a hash.", size_text(&other));
+                    wanted.failures.push(text.into());
+                }
+            },
+            // vmfloaty's `modify --disk` sends it here, by a mistake of its own.
+            "disk" => wanted.disk = Some(value),
+            _ => wanted.failures.push(format!("Unknown argument {}.", size_text(&value)).into()),
+        }
+    }
+    if let Some(tags) = wanted.tags.as_ref().filter(|_| !rules.allowed_tags.is_empty()) {
+        let strange: Vec<&str> = tags
+            .keys()
+            .map(String::as_str)
+            .filter(|key| rules.allowed_tags.iter().all(|here| here != key))
+            .collect();
+        if !strange.is_empty() {
+            // Spelt so by the product.
+            let text = format!("You provided unsuppored tags ({}).", strange.join(", "));
+            wanted.failures.push(text.into());
+        }
+    }
+    if let Some(hours) = wanted.lifetime {
+        let seconds = hours.saturating_mul(3600);
+        wanted.lifetime = Some(seconds);
+        let counts = state.core().pool_counts().await?;
+        let own =
+            counts.iter().find(|counts| machine.stock.as_ref().is_some_and(|it| it.pool == counts.pool.id));
+        let own = own.and_then(|counts| counts.pool.spec.lifetime_max_s);
+        if let Some(most) = own.or(rules.lifetime_max_s).filter(|most| seconds >= *most) {
+            let most = most / 3600;
+            let text =
+                format!("You provided a lifetime ({hours}) that exceeds the configured maximum of {most}.");
+            wanted.failures.push(text.into());
+        }
+    }
+    Ok(wanted)
+}
+
+/// Hours since the checkout began.
+///
+/// Quirk: a number may be text, as scripts send it.
+fn lifetime(value: &Value) -> Option<u64> {
+    let hours = match value {
+        Value::Number(number) => number.as_u64()?,
+        Value::String(text) if text.bytes().all(|c| c.is_ascii_digit()) => text.parse().ok()?,
+        _ => return None,
+    };
+    (hours > 0).then_some(hours)
+}
+
+/// Tags as text. Those without a value are passed over: beaker sends null for what it does not know.
+fn told(tags: serde_json::Map<String, Value>) -> BTreeMap<String, String> {
+    let text = |value: Value| match value {
+        Value::Null => None,
+        Value::String(text) => Some(text),
+        other => Some(other.to_string()),
+    };
+    let all = tags.into_iter().filter_map(|(key, value)| Some((key, text(value)?)));
+    all.filter(|(_, value)| !value.is_empty()).collect()
 }
 
 #[cfg(test)]
@@ -271,42 +310,31 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn names_are_taken_up_to_their_first_dot() {
-        assert_eq!(short("a.b.c"), "a");
-        assert_eq!(short("a"), "a");
-    }
-
-    #[test]
-    fn what_cannot_be_changed_is_said_for_each_part() {
-        let body = json!({"lifetime": "abc", "tags": "x", "bogus": 1}).to_string();
-        let asked = read(&Body(body.into_bytes())).unwrap();
-        let mut failures = asked.failures;
-        failures.sort();
-        assert_eq!(
-            failures,
-            [
-                "Lifetime must be a positive integer (got abc)",
-                "Unknown argument 1.",
-                "You provided tags (x) as something other than a hash.",
-            ]
-        );
-    }
-
-    #[test]
-    fn lifetimes_are_hours_and_tags_are_texts() {
-        let body = json!({"lifetime": "2", "tags": {"a": null, "b": 1, "c": "x, y"}}).to_string();
-        let change = read(&Body(body.into_bytes())).unwrap().change;
-        assert_eq!(change.lifetime_s, Some(7200));
-        let tags: Vec<_> = change.tags.unwrap().into_iter().collect();
-        let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
-        assert_eq!(tags, [pair("a", ""), pair("b", "1"), pair("c", "x, y")]);
-        for wrong in [json!(0), json!(-1), json!("0"), json!(1.5), json!([])] {
-            assert_eq!(hours(&wrong), None);
+    fn a_lifetime_is_a_positive_number_of_hours() {
+        for (value, hours) in [(json!(2), Some(2)), (json!("2"), Some(2)), (json!(20000), Some(20000))] {
+            assert_eq!(lifetime(&value), hours);
         }
-        assert_eq!(hours(&json!(1_000_000_000_000_000_000_u64)), Some(1_000_000_000_000_000_000));
-        assert_eq!(
-            too_long(7200, "a lifetime is shorter than 3600 s here, and this is 7200 s"),
-            "You provided a lifetime (2) that exceeds the configured maximum of 1."
-        );
+        for junk in
+            [json!(0), json!("0"), json!(-1), json!("abc"), json!(""), json!(1.5), json!(null), json!([])]
+        {
+            assert_eq!(lifetime(&junk), None, "{junk}");
+        }
+    }
+
+    #[test]
+    fn tags_without_a_value_are_passed_over_and_others_become_text() {
+        let Value::Object(tags) = json!({"a": null, "b": "", "c": "master, agent", "d": 5, "e": true}) else {
+            panic!("an object")
+        };
+        let told = told(tags);
+        let shown: Vec<_> = told.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+        assert_eq!(shown, [("c", "master, agent"), ("d", "5"), ("e", "true")]);
+    }
+
+    #[test]
+    fn hours_have_two_decimals() {
+        assert_eq!(hours(Duration::from_secs(3 * 3600 + 360)), 3.1);
+        assert_eq!(hours(Duration::from_secs(10)), 0.0);
+        assert_eq!(hours(Duration::from_secs(300)), 0.08);
     }
 }

@@ -1,111 +1,177 @@
-//! The door of vmpooler's clients: v1, v2, v3 and the paths without a version, all at once and over one state.
+//! vmpooler's dialect: machines of pools, lent and given back, as vmfloaty, go-vmpooler, posh-vmpooler, beaker, vanagon
+//! and shell scripts ask for them.
 //!
-//! What differs between versions is [`wire::Version`]'s. Quirks, each of which a client needs:
+//! Versions 1, 2 and 3 of its API and the one without a version are served at once, over one state. What differs between
+//! them is whether a host name comes with its domain: [`asked::Version`].
 //!
-//! * every answer is JSON, indented by two, `ok` first, in this order: shell scripts look for lines in it ([`wire`]);
-//! * bodies are read whatever they are said to be, and ignored where none is needed: the documented `curl -d --url …`
-//!   posts the text `--url` ([`wire::Body`]);
-//! * a path may begin twice with its version: beaker puts `/api/v1` before the disk's path, whatever its base is;
-//! * names are bare or full in paths, answers are keyed by the bare name ([`machine::short`]);
-//! * an answer to a checkout has nothing but pools at its top: vmfloaty takes whatever else is there for one;
-//! * tags may be set without a token: beaker does ([`machine::change`]); a `disk` among the changes attaches one:
-//!   vmfloaty says it so;
-//! * a token that does not count is 401 with a challenge for Basic, which posh-vmpooler waits for ([`by`]).
+//! Quirks of paths, each of which a client needs:
+//! * a slash too many means nothing ([`paths`](crate::paths) sees to it): beaker asks for `//vm/`;
+//! * a prefix before the prefix means nothing: beaker asks for disks below `/api/v1`, whatever its base is;
+//! * `/vm/v<number>` is VMmanager's, and everything else below `/vm` is served here: no pool and no machine has such a
+//!   name;
+//! * a method that a path does not have is 404, as a path that is not there.
 
-mod by;
+mod asked;
+mod attached;
+mod checkout;
 mod config;
-mod counters;
 mod dashboard;
-mod extras;
-mod lend;
+mod gauges;
+mod limits;
 mod machine;
-mod prometheus;
-mod requests;
+mod ondemand;
 mod settings;
 mod status;
 mod summary;
 mod tokens;
 mod wire;
 
-pub use settings::{AuthStore, Settings};
+pub use settings::Settings;
 
-pub(crate) use counters::Counters;
-pub(crate) use wire::{bare, not_now, nothing_here};
-
+use crate::isp::refused::Refused as IspRefused;
+use crate::isp::service::Asked as IspAsked;
 use crate::state::DoorState;
-use axum::routing::{delete, get, post};
-use axum::{Extension, Router};
-use wire::Version;
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodRouter, delete, get, post};
+pub(crate) use gauges::Counters;
+pub(crate) use limits::Limits;
+use wire::Refused;
 
-/// First segments of the paths that are this door's, without `/api/v1` and the like before them.
-const SEGMENTS: [&str; 13] = [
+/// How the audit trail and core know this door.
+const DOOR: &str = "vmpooler";
+
+/// First segments of its paths without a prefix.
+const FIRST: [&str; 12] = [
     "vm",
     "token",
     "ondemandvm",
     "status",
-    "summary",
     "poolstat",
     "totalrunning",
+    "summary",
     "config",
     "full_config",
     "poolreset",
-    "dashboard",
     "healthcheck",
-    "prometheus",
+    "api",
 ];
 
-/// Whether a path is this door's. `/vm/v3/…` was asked for before: it is VMmanager's.
-pub(crate) fn is_mine(path: &str) -> bool {
-    let mut segments = path.split('/').skip(1);
-    match segments.next() {
-        Some("api") => segments.next().is_none_or(|version| {
-            version.strip_prefix('v').is_some_and(|rest| rest.bytes().all(|c| c.is_ascii_digit()))
-        }),
-        Some(first) => SEGMENTS.contains(&first),
-        None => false,
-    }
+/// Whether errors at this path are this dialect's; others have been asked before.
+pub(crate) fn is_ours(path: &str) -> bool {
+    let first = path.strip_prefix('/').and_then(|path| path.split('/').next());
+    first.is_some_and(|first| FIRST.contains(&first)) || path.starts_with("/dashboard/stats/")
 }
 
-/// Every route under every prefix.
-pub(crate) fn router() -> Router<DoorState> {
-    let dashboard = Router::new()
+/// An answer that no route gives.
+pub(crate) fn answer(status: StatusCode, text: &str) -> Response {
+    let refused = match status {
+        StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => Refused::not_found(),
+        _ => Refused::bare(status).saying("message", text),
+    };
+    refused.into_response()
+}
+
+/// "Not now".
+pub(crate) fn refuse(error: hostler_core::Error) -> Response {
+    Refused::from(error).into_response()
+}
+
+/// Every path below a prefix.
+fn routes() -> Vec<(&'static str, MethodRouter<DoorState>)> {
+    // vmpooler's first route for disks was a PUT.
+    let disk = || post(attached::disk).put(attached::disk);
+    vec![
+        ("/token", get(tokens::list).post(tokens::make)),
+        ("/token/{token}", get(tokens::show).delete(tokens::end)),
+        ("/vm", get(checkout::pools).post(checkout::batch)),
+        (
+            "/vm/{name}",
+            get(machine::show).post(checkout::by_path).put(machine::change).delete(machine::give_back),
+        ),
+        ("/vm/{name}/disk/{size}", disk()),
+        ("/vm/{name}/snapshot", post(attached::snapshot)),
+        ("/vm/{name}/snapshot/{snapshot}", post(attached::revert)),
+        ("/ondemandvm", post(ondemand::make)),
+        ("/ondemandvm/{name}", get(ondemand::show).post(ondemand::make_by_path).delete(ondemand::take_back)),
+        ("/status", get(status::status)),
+        ("/poolstat", get(status::pool_stat)),
+        ("/totalrunning", get(status::total_running)),
+        ("/summary", get(summary::whole)),
+        ("/summary/{section}", get(summary::section)),
+        ("/summary/{section}/{key}", get(summary::part)),
+        ("/config", get(config::show)),
+        ("/full_config", get(config::show_all)),
+        ("/config/poolsize", post(config::size)),
+        ("/config/poolsize/{pool}", delete(config::size_reset)),
+        ("/config/pooltemplate", post(config::template)),
+        ("/config/pooltemplate/{pool}", delete(config::template_reset)),
+        ("/config/clonetarget", post(config::clone_target)),
+        ("/poolreset", post(config::reset)),
+    ]
+}
+
+/// `/api/v1`, `/api/v2`, `/api/v3`, none, and one after another.
+fn prefixes() -> Vec<String> {
+    let versions = || (1..=3).map(|version| format!("/api/v{version}"));
+    let doubled = versions().flat_map(|first| versions().map(move |second| format!("{first}{second}")));
+    std::iter::once(String::new()).chain(versions()).chain(doubled).collect()
+}
+
+/// Everything that is served here.
+pub(crate) fn router(state: &DoorState) -> Router<DoorState> {
+    let mut router = Router::new();
+    for prefix in prefixes() {
+        for (path, methods) in routes() {
+            router = router.route(&format!("{prefix}{path}"), methods);
+        }
+    }
+    router
+        .route("/healthcheck", get(dashboard::health))
+        .route("/prometheus", get(gauges::prometheus))
         .route("/dashboard", get(dashboard::page))
         .route("/dashboard/stats/vmpooler/pool", get(dashboard::pools))
         .route("/dashboard/stats/vmpooler/running", get(dashboard::running))
-        .route("/healthcheck", get(dashboard::healthcheck))
-        .route("/prometheus", get(prometheus::show));
-    let versions = [("/api/v1", Version::V1), ("/api/v2", Version::V2), ("/api/v3", Version::V3)];
-    let mut all = routes(Version::V1).merge(dashboard);
-    for (prefix, version) in versions {
-        all = all.nest(prefix, routes(version)).nest(&format!("{prefix}{prefix}"), routes(version));
-    }
-    all
+        .layer(from_fn_with_state(state.clone(), around))
 }
 
-fn routes(version: Version) -> Router<DoorState> {
-    Router::new()
-        .route("/token", get(tokens::list).post(tokens::make))
-        .route("/token/{token}", get(tokens::show).delete(tokens::end))
-        .route("/vm", get(lend::pools).post(lend::batch))
-        .route("/vm/{name}", get(machine::show).post(lend::path).put(machine::change).delete(machine::end))
-        .route("/vm/{name}/disk/{size}", post(extras::disk).put(extras::disk))
-        .route("/vm/{name}/snapshot", post(extras::snapshot))
-        .route("/vm/{name}/snapshot/{snapshot}", post(extras::revert))
-        .route("/ondemandvm", post(requests::batch))
-        .route("/ondemandvm/{key}", get(requests::show).post(requests::path).delete(requests::end))
-        .route("/status", get(status::status))
-        .route("/poolstat", get(status::poolstat))
-        .route("/totalrunning", get(status::totalrunning))
-        .route("/summary", get(summary::whole))
-        .route("/summary/{section}", get(summary::section))
-        .route("/summary/{section}/{key}", get(summary::part))
-        .route("/config", get(config::pools))
-        .route("/full_config", get(config::whole))
-        .route("/config/poolsize", post(config::size))
-        .route("/config/poolsize/{pool}", delete(config::size_reset))
-        .route("/config/pooltemplate", post(config::template))
-        .route("/config/pooltemplate/{pool}", delete(config::template_reset))
-        .route("/config/clonetarget", post(config::target))
-        .route("/poolreset", post(config::drain))
-        .layer(Extension(version))
+/// Leaves to VMmanager what is its, refuses whoever asks too often, and counts.
+async fn around(State(state): State<DoorState>, request: Request, next: Next) -> Response {
+    if IspAsked::of(request.uri().path()).is_some() {
+        return IspRefused::no_such_function().into_response();
+    }
+    let allowance = match limits::heed(&state, &request) {
+        Ok(allowance) => allowance,
+        Err(refused) => return *refused,
+    };
+    let mut response = gauges::counted(&state, request, next).await;
+    allowance.told(response.headers_mut());
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn its_paths_are_told_from_those_of_others() {
+        for path in ["/vm", "/vm/x", "/token/x", "/api", "/api/v3", "/api/v1/nothing", "/dashboard/stats/x"] {
+            assert!(is_ours(path), "{path}");
+        }
+        for path in ["/", "/livez", "/vmx", "/hostler/v1", "/dashboard", "/statusx"] {
+            assert!(!is_ours(path), "{path}");
+        }
+    }
+
+    #[test]
+    fn thirteen_prefixes_are_served() {
+        let all = prefixes();
+        assert_eq!(all.len(), 13);
+        for prefix in ["", "/api/v1", "/api/v3/api/v1", "/api/v1/api/v1"] {
+            assert!(all.iter().any(|here| here == prefix), "{prefix}");
+        }
+    }
 }

@@ -1,41 +1,40 @@
-//! What an administrator decides about this door.
+//! What is set for this door.
 
-/// Who knows the people that ask for tokens.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum AuthStore {
-    /// hostler's accounts, and the directories that it follows.
-    #[default]
-    Accounts,
-    /// Nobody: there are no tokens, and none is needed.
-    None,
-}
+use std::time::Duration;
 
-/// What an administrator decides about this door.
+/// What is set for vmpooler's door, from `[vmpooler]`. What holds for pools whoever asks is in
+/// [`PoolRules`](hostler_core::pools::PoolRules).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// Who knows the people that ask for tokens.
-    pub auth: AuthStore,
-    /// Whether pools may be changed here.
+    /// Whether there are tokens and logins; without, whoever reaches the door is nobody in particular.
+    pub auth: bool,
+    /// Whether sizes and templates of pools may be changed here.
     pub experimental_features: bool,
-    /// Whether even tags need a token.
-    pub strict_put: bool,
-    /// What the dashboard calls this installation.
+    /// What the dashboard calls itself.
     pub site_name: String,
-    /// Domain of machines whose pool has none.
+    /// Domain of pools that have none of their own.
     pub domain: Option<String>,
-    /// What the names of metrics begin with.
+    /// Whether tags need a token, too.
+    pub strict_put: bool,
+    /// How long a machine that is gone can be looked up.
+    pub keep_destroyed: Duration,
+    /// What names and the label of series at `/prometheus` begin with.
     pub prometheus_prefix: String,
+    /// Whether clients are limited to some requests a minute.
+    pub rate_limit: bool,
 }
 
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            auth: AuthStore::default(),
+            auth: true,
             experimental_features: false,
-            strict_put: false,
-            site_name: "hostler".to_owned(),
+            site_name: "vmpooler".to_owned(),
             domain: None,
+            strict_put: false,
+            keep_destroyed: Duration::from_secs(168 * 3600),
             prometheus_prefix: "vmpooler".to_owned(),
+            rate_limit: false,
         }
     }
 }

@@ -1,175 +1,224 @@
-//! What was done on some days.
+//! What happened on which day. Days are those of UTC.
 
-use super::status::spread;
-use super::wire::{Answer, Json, answer, date, nothing_here, object, refused, rounded};
+use super::asked::Asked;
+use super::status::{average, duration, percent_decoded, seconds, tenth};
+use super::wire::{Answer, Json, Object, Refused, reply};
 use crate::state::DoorState;
-use axum::extract::{Path, Query, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::extract::{Path, RawQuery, State};
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use hostler_core::pools::{Figures, Spread};
-use std::collections::{BTreeMap, HashMap};
+use jiff::civil::Date;
+use std::collections::BTreeMap;
 
-/// Milliseconds of a day.
-const DAY_MS: i64 = 86_400_000;
-/// Days of one report at most: ten years.
+/// Days of one summary, at most: ten years.
 const MOST_DAYS: i64 = 3660;
+const DAY_MS: i64 = 86_400_000;
 
-/// A refusal of the dates.
-///
-/// Quirk: its body is plain text, although it is called JSON.
-fn misdated(text: String) -> Response {
-    let kind = [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))];
-    (StatusCode::BAD_REQUEST, kind, text).into_response()
+/// What may stand in a path.
+const SECTIONS: [&str; 3] = ["boot", "clone", "tag"];
+
+/// Figures of each pool on one day.
+type Pools = BTreeMap<String, Figures>;
+
+/// `GET /summary`
+pub(super) async fn whole(state: State<DoorState>, asked: Asked, query: RawQuery) -> Response {
+    answered(state, asked, query, None, None).await
 }
 
-fn day(text: &str) -> Result<i64, Response> {
-    let wrong = || misdated(format!("Invalid date format '{text}', must match YYYY-MM-DD."));
-    let shaped = text.len() == 10 && text.is_ascii();
-    let date: jiff::civil::Date = text.parse().ok().filter(|_| shaped).ok_or_else(wrong)?;
-    let epoch = jiff::civil::date(1970, 1, 1);
-    let span = epoch.until(date).map_err(|_| wrong())?;
-    Ok(i64::from(span.get_days()))
+/// `GET /summary/{section}`
+pub(super) async fn section(
+    state: State<DoorState>,
+    asked: Asked,
+    query: RawQuery,
+    Path(section): Path<String>,
+) -> Response {
+    answered(state, asked, query, Some(section), None).await
 }
 
-/// First and last day of the report.
-fn days(query: &HashMap<String, String>, today: i64) -> Result<(i64, i64), Response> {
-    let given =
-        |name: &str| query.get(name).filter(|text| !text.is_empty()).map(|text| day(text)).transpose();
-    let (from, to) = (given("from")?.unwrap_or(today), given("to")?);
+/// `GET /summary/{section}/{key}`
+pub(super) async fn part(
+    state: State<DoorState>,
+    asked: Asked,
+    query: RawQuery,
+    Path((section, key)): Path<(String, String)>,
+) -> Response {
+    answered(state, asked, query, Some(section), Some(key)).await
+}
+
+async fn answered(
+    State(state): State<DoorState>,
+    asked: Asked,
+    RawQuery(query): RawQuery,
+    section: Option<String>,
+    key: Option<String>,
+) -> Response {
+    if section.as_ref().is_some_and(|section| !SECTIONS.contains(&section.as_str())) {
+        return Refused::not_found().into_response();
+    }
+    let today = state.core().clock().now().0.div_euclid(DAY_MS);
+    let days = match days(query.as_deref().unwrap_or_default(), today) {
+        Ok(days) => days,
+        // Quirk: in words, and called JSON all the same.
+        Err(text) => {
+            let kind = [(header::CONTENT_TYPE, "application/json")];
+            return (StatusCode::BAD_REQUEST, kind, text).into_response();
+        }
+    };
+    match summed(&state, &asked, days, section.as_deref(), key.as_deref()).await {
+        Ok(body) => reply(StatusCode::OK, &body),
+        Err(refused) => refused.into_response(),
+    }
+}
+
+/// The first and the last day that are asked for.
+fn days(query: &str, today: i64) -> Result<(i64, i64), String> {
+    let mut wanted = (None, None);
+    for (name, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
+        match name {
+            "from" => wanted.0 = Some(day(&percent_decoded(value))?),
+            "to" => wanted.1 = Some(day(&percent_decoded(value))?),
+            _ => {}
+        }
+    }
+    let (from, to) = (wanted.0.unwrap_or(today), wanted.1.unwrap_or(today));
     if from > today {
-        return Err(misdated("Date range is invalid, 'from' must be in the past.".to_owned()));
+        return Err("Date range is invalid, 'from' must be in the past.".to_owned());
     }
-    let to = to.unwrap_or(today);
     if to < from {
-        return Err(misdated("Date range is invalid, 'to' cannot come before 'from'.".to_owned()));
+        return Err("Date range is invalid, 'to' cannot come before 'from'.".to_owned());
     }
-    if to - from > MOST_DAYS {
-        return Err(misdated(format!("Date range is invalid, it has more than {MOST_DAYS} days.")));
+    if to - from >= MOST_DAYS {
+        return Err(format!("Date range is invalid, it has more than {MOST_DAYS} days."));
     }
     Ok((from, to))
 }
 
-/// Tags with their values and a total.
-fn tags(figures: &Figures) -> Json {
-    object(figures.tags.iter().map(|(key, values)| {
-        let total: u64 = values.values().sum();
-        let counts = values.iter().map(|(value, count)| (value.clone(), Json::from(*count)));
-        (key.clone(), object(counts.chain([("total".to_owned(), Json::from(total))])))
-    }))
+/// Days since 1970.
+fn day(text: &str) -> Result<i64, String> {
+    let shape = text.len() == 10
+        && text
+            .bytes()
+            .enumerate()
+            .all(|(place, c)| if place == 4 || place == 7 { c == b'-' } else { c.is_ascii_digit() });
+    let date = Some(text).filter(|_| shape).and_then(|text| text.parse::<Date>().ok());
+    let since = date.and_then(|date| date.since(Date::constant(1970, 1, 1)).ok());
+    let shown: String = text.chars().take(40).collect();
+    since
+        .map(|span| i64::from(span.get_days()))
+        .ok_or_else(|| format!("Invalid date format '{shown}', must match YYYY-MM-DD."))
 }
 
-/// Durations over several days: bounds over the days on which there was any.
-fn overall(of_days: &[Spread]) -> Json {
-    let mut whole = Spread::default();
-    of_days.iter().for_each(|day| whole.merge(*day));
-    let Json::Object(members) = spread(whole) else { return spread(whole) };
-    let counts: Vec<u64> = of_days.iter().map(|day| day.count).collect();
-    let days = counts.len().max(1);
-    let count = object([
-        ("average", rounded(whole.count as f64 / days as f64, 1)),
-        ("min", Json::from(counts.iter().copied().min().unwrap_or(0))),
-        ("max", Json::from(counts.iter().copied().max().unwrap_or(0))),
-        ("total", Json::from(whole.count)),
-    ]);
-    let duration = members.into_iter().find(|(name, _)| name == "duration").map(|(_, value)| value);
-    object([("duration", duration.unwrap_or_else(|| object::<String>([]))), ("count", count)])
+fn written(day: i64) -> String {
+    let at = jiff::Timestamp::from_millisecond(day.saturating_mul(DAY_MS));
+    at.map_or_else(|_| String::new(), |at| at.strftime("%Y-%m-%d").to_string())
 }
 
-/// The whole report, section by section.
-async fn report(state: &DoorState, query: &HashMap<String, String>) -> Result<Vec<(String, Json)>, Response> {
-    let today = state.core().clock().now().0.div_euclid(DAY_MS);
-    let (from, to) = days(query, today)?;
-    let figures = state.core().pool_figures(from, to).await.map_err(refused)?;
-    let mut by_day: BTreeMap<i64, Figures> = (from..=to).map(|day| (day, Figures::default())).collect();
-    let mut whole = Figures::default();
-    for ((day, _), some) in &figures {
-        by_day.entry(*day).or_default().merge(some);
-        whole.merge(some);
-    }
-    let daily = by_day.iter().map(|(day, figures)| {
-        object([
-            ("date", Json::from(date(*day))),
-            ("boot", spread(figures.boot)),
-            ("clone", spread(figures.clone)),
-            ("tag", tags(figures)),
-        ])
-    });
-    let daily = Json::List(daily.collect());
-    let of = |part: fn(&Figures) -> Spread| by_day.values().map(part).collect::<Vec<_>>();
-    Ok(vec![
-        ("boot".to_owned(), overall(&of(|figures| figures.boot))),
-        ("clone".to_owned(), overall(&of(|figures| figures.clone))),
-        ("tag".to_owned(), tags(&whole)),
-        ("daily".to_owned(), daily),
-    ])
-}
-
-/// `GET /summary[?from=…&to=…]`.
-pub(super) async fn whole(
-    State(state): State<DoorState>,
-    Query(query): Query<HashMap<String, String>>,
-) -> Answer {
-    Ok(answer(StatusCode::OK, &object(report(&state, &query).await?)))
-}
-
-/// `GET /summary/boot`, `/clone` or `/tag`.
-pub(super) async fn section(
-    State(state): State<DoorState>,
-    Path(section): Path<String>,
-    Query(query): Query<HashMap<String, String>>,
-) -> Answer {
-    narrowed(&state, &section, None, &query).await
-}
-
-/// `GET /summary/clone/duration` and the like.
-pub(super) async fn part(
-    State(state): State<DoorState>,
-    Path((section, key)): Path<(String, String)>,
-    Query(query): Query<HashMap<String, String>>,
-) -> Answer {
-    narrowed(&state, &section, Some(&key), &query).await
-}
-
-async fn narrowed(
+async fn summed(
     state: &DoorState,
-    section: &str,
+    asked: &Asked,
+    (from, to): (i64, i64),
+    section: Option<&str>,
     key: Option<&str>,
-    query: &HashMap<String, String>,
-) -> Answer {
-    if !["boot", "clone", "tag"].contains(&section) {
-        return Err(nothing_here());
+) -> Answer<Object> {
+    asked.looking(state).await?;
+    let mut days: BTreeMap<i64, Pools> = (from..=to).map(|day| (day, Pools::new())).collect();
+    for ((day, pool), figures) in state.core().pool_figures(from, to).await? {
+        days.entry(day).or_default().entry(pool).or_default().merge(&figures);
     }
-    let report = report(state, query).await?;
-    let kept = report.into_iter().filter(|(name, _)| name == section || name == "daily");
-    let kept = kept.map(|(name, value)| {
-        let value = if name == "daily" { daily(value, section, key) } else { only(value, key) };
-        (name, value)
-    });
-    Ok(answer(StatusCode::OK, &object(kept)))
-}
-
-/// An object without members of other names.
-fn only(value: Json, key: Option<&str>) -> Json {
-    match (value, key) {
-        (Json::Object(members), Some(key)) => object(members.into_iter().filter(|(name, _)| name == key)),
-        (value, _) => value,
-    }
-}
-
-/// Days with one section each.
-fn daily(days: Json, section: &str, key: Option<&str>) -> Json {
-    let Json::List(days) = days else { return days };
-    let kept = |day: Json| match day {
-        Json::Object(members) => {
-            let kept = members.into_iter().filter(|(name, _)| name == "date" || name == section);
-            object(kept.map(|(name, value)| {
-                let value = if name == section { only(value, key) } else { value };
-                (name, value)
-            }))
+    let shown = |name: &str| section.is_none_or(|section| section == name);
+    let mut daily = Vec::new();
+    let mut total = Pools::new();
+    for (day, pools) in &days {
+        let body = sections(pools, daily_part);
+        let body = filtered(body.only(shown), section, key);
+        daily.push(Json::from(Object::default().with("date", written(*day)).followed_by(body)));
+        for (pool, figures) in pools {
+            total.entry(pool.clone()).or_default().merge(figures);
         }
-        other => other,
+    }
+    let overall = sections(&total, |pools, of| overall_part(pools, of, &days));
+    let overall = filtered(overall.only(shown), section, key);
+    Ok(match section {
+        None => Object::default().with("daily", daily).followed_by(overall),
+        Some(_) => overall.with("daily", daily),
+    })
+}
+
+/// Boot, clone and tags.
+fn sections(pools: &Pools, part: impl Fn(&Pools, fn(&Figures) -> Spread) -> Object) -> Object {
+    Object::default()
+        .with("boot", part(pools, |figures| figures.boot))
+        .with("clone", part(pools, |figures| figures.clone))
+        .with("tag", tags(pools))
+}
+
+/// Only what a path names within its section.
+fn filtered(body: Object, section: Option<&str>, key: Option<&str>) -> Object {
+    let (Some(section), Some(key)) = (section, key) else { return body };
+    match body.get(section) {
+        Some(Json::Object(inner)) => Object::default().with(section, inner.clone().only(|name| name == key)),
+        _ => body,
+    }
+}
+
+fn sum(pools: &Pools, of: fn(&Figures) -> Spread) -> Spread {
+    let mut all = Spread::default();
+    pools.values().for_each(|figures| all.merge(of(figures)));
+    all
+}
+
+fn daily_part(pools: &Pools, of: fn(&Figures) -> Spread) -> Object {
+    let all = sum(pools, of);
+    let (durations, counts) = by_pool(pools, of);
+    let some = all.count > 0;
+    let duration = duration(all).perhaps("pool", some.then_some(durations));
+    let count = Object::default().with("total", all.count).perhaps("pool", some.then_some(counts));
+    Object::default().with("duration", duration).with("count", count)
+}
+
+fn overall_part(pools: &Pools, of: fn(&Figures) -> Spread, days: &BTreeMap<i64, Pools>) -> Object {
+    let all = sum(pools, of);
+    let (durations, counts) = by_pool(pools, of);
+    let each: Vec<u64> = days.values().map(|pools| sum(pools, of).count).collect();
+    #[expect(clippy::cast_precision_loss, reason = "shown with one decimal")]
+    let mean = tenth(all.count as f64 / each.len().max(1) as f64);
+    // Whole numbers are written as such, as the guide has them.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it has no decimals")]
+    let mean = if mean.fract() == 0.0 { Json::from(mean as u64) } else { mean.into() };
+    let count = Object::default()
+        .with("average", mean)
+        .with("min", each.iter().min().copied().unwrap_or(0))
+        .with("max", each.iter().max().copied().unwrap_or(0))
+        .with("total", all.count)
+        .with("pool", counts);
+    Object::default().with("duration", duration(all).with("pool", durations)).with("count", count)
+}
+
+fn by_pool(pools: &Pools, of: fn(&Figures) -> Spread) -> (Object, Object) {
+    let some =
+        || pools.iter().map(|(pool, figures)| (pool.clone(), of(figures))).filter(|(_, of)| of.count > 0);
+    let duration = |of: Spread| {
+        Object::default()
+            .with("total", seconds(of.total_ms))
+            .with("average", average(of))
+            .with("min", seconds(of.min_ms))
+            .with("max", seconds(of.max_ms))
     };
-    Json::List(days.into_iter().map(kept).collect())
+    let durations = some().map(|(pool, of)| (pool, duration(of).into())).collect();
+    let counts = some().map(|(pool, of)| (pool, Object::default().with("total", of.count).into())).collect();
+    (durations, counts)
+}
+
+fn tags(pools: &Pools) -> Object {
+    let mut all = Figures::default();
+    pools.values().for_each(|figures| all.merge(figures));
+    let shown = |values: BTreeMap<String, u64>| {
+        let total: u64 = values.values().sum();
+        let values: Object = values.into_iter().map(|(value, count)| (value, count.into())).collect();
+        values.with("total", total)
+    };
+    all.tags.into_iter().map(|(key, values)| (key, shown(values).into())).collect()
 }
 
 #[cfg(test)]
@@ -177,19 +226,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn days_are_read_and_ranges_checked() {
-        assert_eq!(day("1970-01-02").unwrap(), 1);
-        assert_eq!(day("2015-03-11").unwrap(), 16_505);
-        for wrong in ["2015-02-31", "2015-3-1", "x", "2015-03-11T00:00", "20150311"] {
-            assert!(day(wrong).is_err(), "{wrong}");
-        }
-        let query = |pairs: &[(&str, &str)]| -> HashMap<String, String> {
-            pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
-        };
-        assert_eq!(days(&query(&[]), 7).unwrap(), (7, 7));
-        assert_eq!(days(&query(&[("from", "1970-01-02"), ("to", "1970-01-20")]), 7).unwrap(), (1, 19));
-        assert!(days(&query(&[("from", "1970-01-20")]), 7).is_err());
-        assert!(days(&query(&[("from", "1970-01-03"), ("to", "1970-01-02")]), 7).is_err());
-        assert!(days(&query(&[("from", "0001-01-01")]), 20_000).is_err());
+    fn days_are_checked_word_for_word() {
+        let today = day("2026-11-23").unwrap();
+        assert_eq!(written(today), "2026-11-23");
+        assert_eq!(days("", today), Ok((today, today)));
+        assert_eq!(days("from=2026-11-20", today), Ok((today - 3, today)));
+        assert_eq!(days("from=2026-11-22&to=2027-01-01", today).map(|(from, _)| from), Ok(today - 1));
+        let refused = |query: &str| days(query, today).unwrap_err();
+        assert_eq!(refused("from=bad"), "Invalid date format 'bad', must match YYYY-MM-DD.");
+        assert_eq!(refused("to=2015-02-31"), "Invalid date format '2015-02-31', must match YYYY-MM-DD.");
+        assert_eq!(
+            refused("from=2026-11-20&to=2026-11-19"),
+            "Date range is invalid, 'to' cannot come before 'from'."
+        );
+        assert_eq!(
+            refused("from=2026-11-24&to=2026-11-25"),
+            "Date range is invalid, 'from' must be in the past."
+        );
+        assert!(refused("from=0001-01-01").contains("more than"));
     }
 }

@@ -1,96 +1,82 @@
-//! Tokens: made, listed and ended by name and password; shown to whoever knows one.
+//! Tokens: made, listed, shown and ended.
 
-use super::by::Asking;
-use super::wire::{Answer, Json, denied, nothing_here, object, refused, spaced, texts, well};
+use super::asked::Asked;
+use super::wire::{Answer, Object, Refused, time};
 use crate::state::DoorState;
-use axum::extract::{Path, Request, State};
+use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use hostler_core::access::{Credential, CredentialAsk, CredentialKind, SecretForm};
+use hostler_core::ErrorKind;
+use hostler_core::access::{CredentialAsk, CredentialKind, SecretForm};
 use hostler_core::core::ListAsk;
 use hostler_core::query::Filter;
 
-fn asking<'a>(state: &'a DoorState, request: &'a Request) -> Asking<'a> {
-    Asking { state, headers: request.headers(), extensions: request.extensions() }
+/// Tokens listed, at most.
+const MOST: u32 = 1000;
+
+/// `POST /token`
+pub(super) async fn make(State(state): State<DoorState>, asked: Asked) -> Answer {
+    let caller = asked.by_password(&state).await?;
+    let ask = CredentialAsk { form: SecretForm::Pool, ..CredentialAsk::default() };
+    let (_, secret) = state.core().credential_make(&caller, ask).await?;
+    Ok(Object::ok(true).with("token", secret.expose()).answered(StatusCode::OK))
 }
 
-/// `GET /token`: one's own.
-pub(super) async fn list(State(state): State<DoorState>, request: Request) -> Answer {
-    let asking = asking(&state, &request);
-    if !asking.has_store() {
-        return Err(nothing_here());
-    }
-    let caller = asking.person().await?;
-    let filter =
-        Filter::eq("account", caller.account.0).and(Filter::eq("kind", CredentialKind::Token.word()));
-    let ask = ListAsk { filter, limit: 1000, ..ListAsk::default() };
-    let page = state.core().credential_list(&caller, ask).await.map_err(refused)?;
-    let mut listed = Vec::new();
-    for credential in page.items.iter().filter(|credential| credential.sealed.is_some()) {
-        let secret = state.core().credential_secret(&caller, credential).map_err(refused)?;
-        let last = credential.used_at.map_or_else(|| "never".to_owned(), spaced);
-        let shown = [("created", Json::from(spaced(credential.created_at))), ("last", Json::from(last))];
-        listed.push((secret.expose().to_owned(), object(shown)));
-    }
-    if listed.is_empty() { Err(nothing_here()) } else { Ok(well(StatusCode::OK, listed)) }
-}
-
-/// `POST /token`.
-pub(super) async fn make(State(state): State<DoorState>, request: Request) -> Answer {
-    let asking = asking(&state, &request);
-    if !asking.has_store() {
-        return Err(nothing_here());
-    }
-    let caller = asking.person().await?;
-    let ask =
-        CredentialAsk { form: SecretForm::Pool, description: "vmpooler".into(), ..CredentialAsk::default() };
-    let (_, secret) = state.core().credential_make(&caller, ask).await.map_err(refused)?;
-    Ok(well(StatusCode::OK, [("token".to_owned(), Json::from(secret.expose()))]))
-}
-
-/// `GET /token/<token>`: knowing it is enough.
+/// `GET /token`: those of whoever logs in, as far as they can be shown again; which are those that were made here.
 ///
-/// Quirk: `last` is left out of one that was never used: the Go client reads nothing but times there.
-pub(super) async fn show(
-    State(state): State<DoorState>,
-    Path(token): Path<String>,
-    request: Request,
-) -> Answer {
-    if !asking(&state, &request).has_store() {
-        return Err(nothing_here());
+/// Quirk: 404 when there is none.
+pub(super) async fn list(State(state): State<DoorState>, asked: Asked) -> Answer {
+    let caller = asked.by_password(&state).await?;
+    let own = Filter::eq("account", caller.account.0);
+    let ask = ListAsk { filter: own, limit: MOST, ..ListAsk::default() };
+    let mut body = Object::ok(true);
+    let mut none = true;
+    for credential in state.core().credential_list(&caller, ask).await?.items {
+        if credential.kind != CredentialKind::Token || credential.sealed.is_none() {
+            continue;
+        }
+        let secret = state.core().credential_secret(&caller, &credential)?;
+        let last = credential.used_at.map_or_else(|| "never".to_owned(), time);
+        let shown = Object::default().with("created", time(credential.created_at)).with("last", last);
+        body = body.with(secret.expose(), shown);
+        none = false;
     }
-    let core = state.core();
-    let (credential, login) = core.token_known(&token).await.map_err(refused)?;
-    let mut shown = vec![("user", Json::from(login)), ("created", Json::from(spaced(credential.created_at)))];
-    shown.extend(credential.used_at.map(|at| ("last", Json::from(spaced(at)))));
-    let running = running(&state, &credential).await?;
-    if !running.is_empty() {
-        shown.push(("vms", object([("running", texts(running))])));
-    }
-    Ok(well(StatusCode::OK, [(token, object(shown))]))
+    if none { Err(Refused::not_found()) } else { Ok(body.answered(StatusCode::OK)) }
 }
 
-async fn running(
-    state: &DoorState,
-    credential: &Credential,
-) -> Result<Vec<String>, axum::response::Response> {
-    let lent = state.core().checkouts_of_token(credential.account, credential.id).await.map_err(refused)?;
-    Ok(lent.into_iter().map(|machine| machine.name.to_string()).collect())
-}
-
-/// `DELETE /token/<token>`.
+/// `GET /token/{token}`: knowing it is enough.
 ///
-/// Quirk: an unknown token is 401, as vmpooler has it.
-pub(super) async fn end(
-    State(state): State<DoorState>,
-    Path(token): Path<String>,
-    request: Request,
-) -> Answer {
-    let asking = asking(&state, &request);
-    if !asking.has_store() {
-        return Err(nothing_here());
+/// Quirks: `last` is left out of a token that was never used, since go-vmpooler reads a time there; `vms` is left out when
+/// nothing is lent. The names in it are bare in every version: vmfloaty looks each up, and then in the answer by that name.
+pub(super) async fn show(State(state): State<DoorState>, _asked: Asked, Path(token): Path<String>) -> Answer {
+    if !state.vmpooler().auth {
+        return Err(Refused::not_found());
     }
-    let caller = asking.person().await?;
-    state.core().token_known(&token).await.map_err(|_| denied())?;
-    state.core().credential_end(&caller, &token).await.map_err(|_| denied())?;
-    Ok(well(StatusCode::OK, []))
+    let (credential, login) = state.core().credential_known(&token, CredentialKind::Token).await?;
+    let lent = state.core().checkouts_of_token(credential.account, credential.id).await?;
+    let names: Vec<String> = lent.iter().map(|machine| machine.name.to_string()).collect();
+    let running = (!names.is_empty()).then(|| Object::default().with("running", names));
+    let shown = Object::default()
+        .with("user", login)
+        .with("created", time(credential.created_at))
+        .perhaps("last", credential.used_at.map(time))
+        .perhaps("vms", running);
+    Ok(Object::ok(true).with(token, shown).answered(StatusCode::OK))
+}
+
+/// `DELETE /token/{token}`: one's own, by an administrator anybody's.
+///
+/// Quirk: a token that is not there is 401, as it always was.
+pub(super) async fn end(State(state): State<DoorState>, asked: Asked, Path(token): Path<String>) -> Answer {
+    let caller = asked.by_password(&state).await?;
+    // By its secret only: a number or an id is no token.
+    let known = state.core().credential_known(&token, CredentialKind::Token).await;
+    let ended = match known {
+        Ok((credential, _)) => state.core().credential_end(&caller, &credential.id.to_string()).await,
+        Err(error) => Err(error),
+    };
+    match ended {
+        Ok(()) => Ok(Object::ok(true).answered(StatusCode::OK)),
+        Err(error) if error.kind == ErrorKind::NotFound => Err(Refused::credential()),
+        Err(error) => Err(error.into()),
+    }
 }

@@ -147,7 +147,7 @@ strict_ownership = false
 strict_put = false
 # Whether pools may be changed at POST /config/… and /poolreset.
 experimental_features = false
-site_name = "hostler"
+site_name = "vmpooler"
 # Domain of pools without one, and what names of machines begin with.
 # domain = "example.com"
 prefix = ""
@@ -167,6 +167,8 @@ request_most = 10
 request_deadline_s = 300
 request_retries = 3
 prometheus_prefix = "vmpooler"
+# Whether clients are limited to some requests a minute, with a token more than without.
+rate_limit = false
 
 [audit]
 # Days for which it is kept who did what.

@@ -4,7 +4,7 @@ use super::Config;
 use super::declared::BadTable;
 use hostler_core::error::ErrorKind;
 use hostler_core::pools::{Anonymous, PoolRules, PoolSpec, Probe};
-use hostler_doors::vmpooler::{AuthStore, Settings};
+use hostler_doors::vmpooler::Settings;
 use regex::RegexBuilder;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -194,6 +194,8 @@ pub struct Vmpooler {
     pub request_retries: u32,
     /// What names of metrics begin with.
     pub prometheus_prefix: String,
+    /// Whether clients may ask so often a minute only.
+    pub rate_limit: bool,
 }
 
 impl Default for Vmpooler {
@@ -219,6 +221,7 @@ impl Default for Vmpooler {
             request_deadline_s: rules.request_deadline_s,
             request_retries: rules.request_retries,
             prometheus_prefix: settings.prometheus_prefix,
+            rate_limit: settings.rate_limit,
         }
     }
 }
@@ -285,15 +288,14 @@ impl Config {
     pub fn vmpooler_door(&self) -> Settings {
         let all = &self.vmpooler;
         Settings {
-            auth: match all.auth {
-                Auth::Local | Auth::Ldap => AuthStore::Accounts,
-                Auth::None => AuthStore::None,
-            },
+            auth: all.auth != Auth::None,
             experimental_features: all.experimental_features,
             strict_put: all.strict_put,
             site_name: all.site_name.clone(),
             domain: all.domain.clone(),
             prometheus_prefix: all.prometheus_prefix.clone(),
+            rate_limit: all.rate_limit,
+            ..Settings::default()
         }
     }
 

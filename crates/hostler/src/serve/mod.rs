@@ -122,7 +122,7 @@ async fn run(
     pools::declare(&core, &config.pools()).await;
     let mut running = JoinSet::new();
     let proxies = config.proxies().map_err(Failure::new)?;
-    let router = router(DoorState::behind(core.clone(), stop.clone(), proxies, config.vmpooler_door()));
+    let router = router(DoorState::set(core.clone(), stop.clone(), proxies, config.vmpooler_door()));
     running.spawn(background::run(core.clone(), installation.host, process, stop.clone()));
     if let Some(tls) = tls {
         tracing::info!(fingerprint = tls.fingerprint(), "serving TLS");

@@ -37,7 +37,9 @@ pub(super) async fn declare(core: &Core, pools: &[PoolSpec]) {
     let names: Vec<&str> = pools.iter().map(|spec| spec.name.as_str()).collect();
     match core.pool_undeclared(&caller, &names).await {
         Ok(gone) => {
-            gone.iter().for_each(|pool| tracing::info!(pool, "emptying a pool that is declared no more"))
+            for pool in gone {
+                tracing::info!(pool, "emptying a pool that is declared no more");
+            }
         }
         Err(error) => tracing::error!(error = error.chain(), "pools that are declared no more stay"),
     }

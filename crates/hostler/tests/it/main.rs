@@ -41,6 +41,7 @@ mod tls;
 mod turns;
 mod two;
 mod vmmanager;
+mod vmpooler;
 mod walk;
 mod walls;
 mod worker;

@@ -1,7 +1,7 @@
 //! Pools: filled, lent, taken back, replaced; and nothing handed out twice.
 
 mod requests;
-mod scene;
+pub(crate) mod scene;
 mod upkeep;
 
 use anyhow::Result;
