@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::ids::MachineId;
 use crate::networks::Address;
 use crate::pools::{Birth, Probe, StockState};
-use crate::ports::VolumeSpec;
+use crate::ports::{Backing, VolumeSpec};
 use crate::query::Filter;
 use crate::tasks::{Outcome, Step, StepContext, StepError, Work};
 use crate::templates::Template;
@@ -49,7 +49,11 @@ impl Create {
                 continue;
             }
             let backing = match volume.template {
-                Some(id) => core.get::<Template>(id.0).await?.image.map(|image| (id, image)),
+                Some(id) => core
+                    .get::<Template>(id.0)
+                    .await?
+                    .image
+                    .map(|image| Backing::Template { template: id, image }),
                 None => None,
             };
             let spec = VolumeSpec { id: volume.id, size_mib: volume.size_mib, backing };
