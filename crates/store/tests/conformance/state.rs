@@ -116,7 +116,7 @@ fn template(key: u128) -> Document {
 
 fn volume(key: u128) -> Document {
     let mut record = with_state(Kind::Volume, key, &["storage", "machine"]);
-    record.columns.extend([("template", Value::Null), ("size_mib", 64.into())]);
+    record.columns.extend([("template", Value::Null), ("golden", Value::Null), ("size_mib", 64.into())]);
     record
 }
 
