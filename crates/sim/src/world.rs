@@ -301,9 +301,15 @@ impl World {
         ensure!(items == known, "files {items:?} are not those of the records {known:?}");
         let goldens: Vec<Golden> = self.core.goldens().await?;
         let saved = goldens.iter().filter(|golden| golden.facts.is_some()).map(|golden| golden.id);
-        ensure!(goldens.iter().all(|golden| golden.task.is_none()), "a golden machine is still held: {goldens:?}");
+        ensure!(
+            goldens.iter().all(|golden| golden.task.is_none()),
+            "a golden machine is still held: {goldens:?}"
+        );
         let lying: BTreeSet<GoldenId> = self.hypervisor.goldens().await?.into_iter().collect();
-        ensure!(lying == saved.collect(), "golden machines {lying:?} are not those of the records {goldens:?}");
+        ensure!(
+            lying == saved.collect(),
+            "golden machines {lying:?} are not those of the records {goldens:?}"
+        );
         let snapshots = self.core.snapshot_list(&self.admin, ListAsk { limit: 1000, ..ListAsk::default() });
         let snapshots = snapshots.await?.items;
         for snapshot in &snapshots {

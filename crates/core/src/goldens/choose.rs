@@ -131,7 +131,11 @@ impl Core {
             changes.insert(&golden)?;
             changes.insert(&task)?;
             self.commit(changes).await?;
-            tracing::info!(template = template.name, pool = pool.spec.name, "making a golden machine of {flavor}");
+            tracing::info!(
+                template = template.name,
+                pool = pool.spec.name,
+                "making a golden machine of {flavor}"
+            );
             Ok(())
         })
         .await

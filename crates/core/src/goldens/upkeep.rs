@@ -26,7 +26,12 @@ impl Core {
     }
 
     /// A fork could not be made: noted in the same commit.
-    pub(crate) async fn fork_failed(&self, changes: &mut Changes, machine: &Machine, why: &str) -> Result<()> {
+    pub(crate) async fn fork_failed(
+        &self,
+        changes: &mut Changes,
+        machine: &Machine,
+        why: &str,
+    ) -> Result<()> {
         let Some(id) = machine.golden else { return Ok(()) };
         let Some(mut golden) = self.find::<Golden>(id.0).await? else { return Ok(()) };
         golden.failures = golden.failures.saturating_add(1);

@@ -2,8 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::ids::{
-    GoldenId,
-    AccountId, AddressId, ClusterId, HostId, MachineId, MediumId, NetworkId, TaskId, TemplateId,
+    AccountId, AddressId, ClusterId, GoldenId, HostId, MachineId, MediumId, NetworkId, TaskId, TemplateId,
 };
 use crate::pools::{Stock, StockState};
 use crate::ports::{Endpoint, GuestFacts, InboundRule, Sighting};

@@ -91,7 +91,16 @@ fn identity() -> Vec<Document> {
         of(Kind::Pool, 27, &[text("name", "debian")]),
         of(Kind::Request, 28, &[text("key", "k"), text("state", "open"), ("owner", id(3).into())]),
         of(Kind::Demand, 29, &[text("pool", "debian"), ("day", 20_000.into())]),
-        of(Kind::Golden, 30, &[("template", id(4).into()), ("host", id(3).into()), text("state", "ready"), ("task", Value::Null)]),
+        of(
+            Kind::Golden,
+            30,
+            &[
+                ("template", id(4).into()),
+                ("host", id(3).into()),
+                text("state", "ready"),
+                ("task", Value::Null),
+            ],
+        ),
         of(
             Kind::Deed,
             26,

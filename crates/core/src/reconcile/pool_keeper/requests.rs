@@ -1,9 +1,9 @@
 //! Requests: machines for those who wait.
 
 use super::{PoolKeeper, makes};
-use crate::goldens::Origin;
 use crate::core::{Attempt, decided};
 use crate::error::Result;
+use crate::goldens::Origin;
 use crate::ids::MachineId;
 use crate::machines::{Life, Machine};
 use crate::pools::{Filled, PoolCounts, Request, RequestState, StockState, Wanted};
