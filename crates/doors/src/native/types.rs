@@ -16,6 +16,7 @@ mod media;
 mod networks;
 mod outside;
 mod places;
+mod pools;
 mod rights;
 mod snapshots;
 mod tasks;
@@ -41,6 +42,11 @@ pub use media::{MediaAsk, Medium, MediumCreate};
 pub use networks::{Inbound, InboundRule, Network, NetworkCreate, Source, Subnet, Uplink};
 pub use outside::{Directory, DirectoryChecked, DirectorySynced, Provider};
 pub use places::{Accelerator, Address, AddressReserve, Cluster, Host, HostFacts, Range};
+pub use pools::{
+    Birth, Checkout, CheckoutCreate, CheckoutEdit, FiguresAsk, Lent, Phase, Pool, PoolDay, PoolEdit,
+    PoolFailure, PoolFigures, PoolShown, PoolSpec, Pools, Probe, Request, RequestCreate, Requests, Spread,
+    Stock, StockAsk, Trouble,
+};
 pub use rights::{Amounts, Deed, Grant, GrantSet, Grants, Quota, Quotas};
 pub use snapshots::{Snapshot, SnapshotCreate, SnapshotRevert, SnapshotVolume};
 pub use tasks::{
@@ -49,7 +55,7 @@ pub use tasks::{
 };
 pub use words::{
     Action, Firmware, ImageFormat, Level, Life, MediumState, NetworkKind, Observed, Power, Protocol, Role,
-    SnapshotState, SourceFormat, TaskState, TemplateState, VolumeState,
+    SnapshotState, SourceFormat, StockState, TaskState, TemplateState, VolumeState,
 };
 
 use serde::{Deserialize, Serialize};
