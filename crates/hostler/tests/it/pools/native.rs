@@ -7,6 +7,7 @@ use axum::http::{Method, StatusCode, header};
 use hostler_core::access::{CredentialAsk, Via};
 use hostler_core::pools::{PoolSpec, StockState};
 use serde_json::{Value, json};
+use std::time::Duration;
 
 /// The door, asked by somebody new.
 async fn door(scene: &Scene, login: &str) -> Result<Door> {
@@ -151,9 +152,12 @@ async fn an_administrator_adds_overrides_resets_drains_and_removes_a_pool() -> R
     let shown = door.get("/pools/a").await.body;
     assert_eq!((&shown["ready"], &shown["boot"]["count"]), (&json!(2), &json!(2)), "{shown}");
     assert_eq!(admin.post("/pools/a/reset", Value::Null).await.body["size"], 1);
-    admin.ask(Method::POST, "/pools/a/drain", &[], None).await;
+    scene.world.clock.advance(Duration::from_secs(1));
+    let drained = admin.ask(Method::POST, "/pools/a/drain", &[], None).await;
+    assert!(drained.body["drained_at"].is_string(), "{}", drained.body);
     scene.settle().await?;
     let left = scene.stock("a", StockState::Ready).await?;
+    assert_eq!(left.len(), 1);
     assert!(left.iter().all(|machine| stock.iter().all(|old| old["id"] != machine.id.to_string())));
 
     let whole =
