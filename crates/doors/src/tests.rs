@@ -179,7 +179,8 @@ async fn the_services_of_both_products_refuse_in_their_envelope() {
     }
     // vmpooler's machines are below /vm as well.
     let response = ask(&origin, Method::GET, "/vm/nothing").await;
-    assert_eq!(response.headers()[header::CONTENT_TYPE], "text/plain; charset=utf-8");
+    assert_eq!(response.headers()[header::CONTENT_TYPE], "application/json");
+    assert!(text(response).await.starts_with("{\n  \"ok\": false"));
     let response = ask(&origin, Method::OPTIONS, "/auth/v4/public/token").await;
     assert_eq!(
         (response.status(), response.headers().len()),

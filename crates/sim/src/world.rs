@@ -174,6 +174,7 @@ impl World {
             seed: None,
             medium: None,
             snapshot: None,
+            golden: None,
         };
         self.hypervisor.start(&spec).await?;
         let network = NetworkSpec {

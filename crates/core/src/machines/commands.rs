@@ -279,7 +279,7 @@ impl Core {
         }))
     }
 
-    pub(super) fn machine_task<W: crate::tasks::Work + serde::Serialize>(
+    pub(crate) fn machine_task<W: crate::tasks::Work + serde::Serialize>(
         &self,
         caller: &Caller,
         machine: &Machine,

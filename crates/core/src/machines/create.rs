@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::ids::MachineId;
 use crate::networks::Address;
 use crate::pools::{Birth, Probe, StockState};
-use crate::ports::VolumeSpec;
+use crate::ports::{Backing, VolumeSpec};
 use crate::query::Filter;
 use crate::tasks::{Outcome, Step, StepContext, StepError, Work};
 use crate::templates::Template;
@@ -49,7 +49,11 @@ impl Create {
                 continue;
             }
             let backing = match volume.template {
-                Some(id) => core.get::<Template>(id.0).await?.image.map(|image| (id, image)),
+                Some(id) => core
+                    .get::<Template>(id.0)
+                    .await?
+                    .image
+                    .map(|image| Backing::Template { template: id, image }),
                 None => None,
             };
             let spec = VolumeSpec { id: volume.id, size_mib: volume.size_mib, backing };
@@ -75,13 +79,9 @@ impl Create {
         changes.update(&machine)?;
         self.stage = Stage::Agent;
         self.running_at = changes.now();
-        self.deadline = match &machine.stock {
-            Some(stock) => match context.core.pool_of(stock.pool).await? {
-                Some(pool) => pool.boot_deadline(machine.created_at),
-                None => changes.now().plus(context.core.settings().boot_patience),
-            },
-            None => changes.now().plus(context.core.settings().boot_patience),
-        };
+        let pool = context.core.pool_behind(&machine).await?;
+        let usual = changes.now().plus(context.core.settings().boot_patience);
+        self.deadline = pool.map_or(usual, |pool| pool.boot_deadline(machine.created_at));
         Ok(Step { outcome: Outcome::Next, changes, progress: 0.4 })
     }
 
@@ -119,10 +119,7 @@ impl Create {
     async fn probe(&mut self, context: &StepContext<'_>) -> Result<Step, StepError> {
         let core = context.core;
         let mut machine: Machine = core.get(self.machine.0).await?;
-        let pool = match &machine.stock {
-            Some(stock) => core.pool_of(stock.pool).await?,
-            None => None,
-        };
+        let pool = core.pool_behind(&machine).await?;
         let mut changes = core.changes();
         // The agent has answered just now.
         let probe = pool.map(|pool| pool.spec.probe.clone()).filter(|probe| *probe != Probe::Agent);

@@ -65,6 +65,7 @@ impl Core {
             seed: if image.cloud_init { Some(self.seed(machine).await?) } else { None },
             medium: machine.medium,
             snapshot: None,
+            golden: None,
         })
     }
 }

@@ -38,7 +38,7 @@ impl Overriding {
         }
         let same = template == pool.template() && target.as_deref() == pool.clone_target();
         if !same {
-            // Another template's versions are told apart by themselves; this also stops what is being made.
+            // What hindered the former may not hinder these.
             pool.trouble = None;
         }
     }

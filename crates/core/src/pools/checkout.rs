@@ -204,9 +204,7 @@ impl Core {
         let why = candidates.iter().find_map(|pool| pool.trouble.as_ref());
         let why = why.map(|trouble| format!(": {}", trouble.reason)).unwrap_or_default();
         let text = format!("pool {name} has no further machine ready{why}");
-        Error::new(ErrorKind::NoCapacity, "empty_pool", text).hint(format!(
-            "nothing was taken; try again later, `hostler pool show {name}` says what it waits for"
-        ))
+        Error::new(ErrorKind::NoCapacity, "empty_pool", text).hint("nothing was taken; try again later")
     }
 
     /// The lifetime of its own that a checkout has.

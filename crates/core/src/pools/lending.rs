@@ -32,6 +32,14 @@ impl Core {
         Ok(self.pools().await?.iter().find(|pool| pool.id == id).cloned())
     }
 
+    /// The pool that a machine is stock of.
+    pub(crate) async fn pool_behind(&self, machine: &Machine) -> Result<Option<Arc<Pool>>> {
+        match &machine.stock {
+            Some(stock) => self.pool_of(stock.pool).await,
+            None => Ok(None),
+        }
+    }
+
     /// Seconds that a machine is lent for in all; 0 for ever, and what would be usual while it is not lent.
     ///
     /// # Errors

@@ -6,7 +6,7 @@ use crate::core::{Attempt, Changes, Core};
 use crate::error::Result;
 use crate::machines::{Life, Machine, Power, delete::Delete};
 use crate::record::Kind;
-use crate::tasks::{Order, Task, ordered};
+use crate::tasks::Task;
 
 impl Core {
     /// Puts into these changes that a machine leaves its pool in this state. When a task holds it, the removal is
@@ -34,15 +34,7 @@ impl Core {
             changes.update(machine)?;
             return Ok(None);
         }
-        let order = Order {
-            kind: "machine.delete",
-            owner: caller.account,
-            subject: machine.id.0,
-            subject_kind: Kind::Machine.word(),
-            subject_name: machine.name.as_str(),
-            host: Some(machine.host),
-        };
-        let task = ordered(self, &order, &Delete::new(machine.id))?;
+        let task = self.machine_task(caller, machine, "machine.delete", &Delete::new(machine.id))?;
         machine.life = Life::Deleting;
         machine.wanted = Power::Off;
         machine.hold(task.id)?;

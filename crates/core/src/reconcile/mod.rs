@@ -12,6 +12,7 @@
 mod directory_keeper;
 mod housekeeper;
 mod network_keeper;
+mod news;
 mod observer;
 mod pool_keeper;
 

@@ -1,13 +1,13 @@
 //! The network keeper: bridges, rules and services of a host are as the records say, after a reboot, after a machine has
 //! gone, and when something of them broke.
 
+use super::news::relevant;
 use crate::core::{Core, LocalHost};
 use crate::events::{Change, Event};
 use crate::ids::NetworkId;
 use crate::machines::Life;
 use crate::record::Kind;
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
@@ -54,7 +54,7 @@ impl NetworkKeeper {
             let pause = tokio::select! {
                 () = stop.cancelled() => return,
                 () = self.core.clock().sleep(ROUND) => Duration::ZERO,
-                () = relevant(&mut news) => GATHER,
+                () = relevant(&mut news, concerns) => GATHER,
                 broken = next(&mut breaks) => self.patience(broken),
             };
             tokio::select! {
@@ -88,18 +88,7 @@ impl NetworkKeeper {
     }
 }
 
-/// Returns when networks changed, or a machine has left the books.
-async fn relevant(news: &mut Receiver<Arc<Event>>) {
-    loop {
-        match news.recv().await {
-            Ok(event) if concerns(&event) => return,
-            Ok(_) => {}
-            Err(RecvError::Lagged(_)) => return,
-            Err(RecvError::Closed) => std::future::pending().await,
-        }
-    }
-}
-
+/// Networks changed, or a machine has left the books.
 fn concerns(event: &Event) -> bool {
     let gone = || event.event.body.contains(&format!("\"life\":\"{}\"", Life::Gone.word()));
     match event.event.kind {

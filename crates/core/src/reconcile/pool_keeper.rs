@@ -6,11 +6,12 @@
 mod health;
 mod requests;
 
+use super::news::relevant;
 use crate::core::Core;
 use crate::error::{ErrorKind, Result};
 use crate::events::Event;
 use crate::hosts::Host;
-use crate::ids::{HostId, PoolId};
+use crate::ids::PoolId;
 use crate::machines::{Life, Machine};
 use crate::pools::{Filled, Pool, PoolCounts, StockState};
 use crate::ports::ImageSource;
@@ -21,10 +22,7 @@ use crate::time::Timestamp;
 use crate::volumes::StoragePlace;
 use health::Health;
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::broadcast::Receiver;
-use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
 /// Without news everything is looked at after this long: checkouts end by the clock.
@@ -67,7 +65,7 @@ impl PoolKeeper {
                 let pause = tokio::select! {
                     () = stop.cancelled() => return,
                     () = self.core.clock().sleep(ROUND) => Duration::ZERO,
-                    () = relevant(&mut news) => GATHER,
+                    () = relevant(&mut news, concerns) => GATHER,
                 };
                 tokio::select! {
                     () = stop.cancelled() => return,
@@ -275,7 +273,8 @@ impl PoolKeeper {
         Ok(())
     }
 
-    /// More machines than the pool shall have: those being made go first, then those that became ready last.
+    /// More machines than the pool shall have: those that became ready last go first. One that is being made gets ready
+    /// before it counts here.
     async fn drop_surplus(&self, pool: &Pool, surplus: u64) -> Result<()> {
         let limit = u32::try_from(surplus).unwrap_or(u32::MAX).min(ARMFUL);
         let latest = Select::new(of(pool, StockState::Ready), limit).ordered(Sort::descending("stocked_at"));
@@ -329,25 +328,14 @@ fn of(pool: &Pool, state: StockState) -> Filter {
     Filter::eq("pool", pool.id.0).and(Filter::eq("stock", state.word()))
 }
 
-/// The process that a pool's machines are made by: none when it cannot be told.
-pub(super) async fn makes(core: &Core, pool: &Pool) -> Result<Option<HostId>> {
-    let Ok(template) = core.template_named(pool.template()).await else { return Ok(None) };
+/// Whether this process makes a pool's machines; not as long as that cannot be told.
+async fn makes(core: &Core, pool: &Pool) -> Result<bool> {
+    let Ok(template) = core.template_named(pool.template()).await else { return Ok(false) };
     let storage: StoragePlace = core.get(template.storage.0).await?;
-    Ok(core.host(storage.host).is_ok().then_some(storage.host))
+    Ok(core.host(storage.host).is_ok())
 }
 
-/// Returns when something has changed that pools depend on.
-async fn relevant(news: &mut Receiver<Arc<Event>>) {
-    loop {
-        match news.recv().await {
-            Ok(event) if concerns(&event) => return,
-            Ok(_) => {}
-            Err(RecvError::Lagged(_)) => return,
-            Err(RecvError::Closed) => std::future::pending().await,
-        }
-    }
-}
-
+/// Something has changed that pools depend on.
 fn concerns(event: &Event) -> bool {
     match event.event.kind {
         Kind::Pool | Kind::Request | Kind::Template => true,

@@ -138,7 +138,8 @@ events_h = 24
 
 # What holds for all pools, and at vmpooler's door.
 [vmpooler]
-# Who may have tokens: "local" (accounts here), "ldap" (those of [[ldap]] as well), "none" (no tokens at all).
+# Who may have tokens: "local" or "ldap", both of which mean whoever can log in here, people of [[ldap]] among them;
+# "none" for no tokens at all.
 auth = "local"
 # What callers without a token may do: "full", "read" or "off".
 anonymous = "full"

@@ -130,10 +130,10 @@ impl Pool {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Auth {
-    /// hostler's accounts.
+    /// Whoever can log in here.
     #[default]
     Local,
-    /// hostler's accounts and the directories of `[[ldap]]`.
+    /// The same, as people of directories can: vmpooler's word for it.
     Ldap,
     /// Nobody: no tokens.
     None,

@@ -65,7 +65,9 @@ async fn all_processes_heed_it_over_kills_and_take_requests_again_within_seconds
         ensure!(body.contains("hostler is in maintenance: new disks"), "{body}");
         let (status, _, pause, body) = over_tcp(server, "/vm", &token).await?;
         ensure!(
-            (status, pause.as_str(), body.as_str()) == (503, "5", "hostler is in maintenance: new disks\n"),
+            (status, pause.as_str()) == (503, "5")
+                && body.starts_with("{\n  \"ok\": false")
+                && body.contains("hostler is in maintenance: new disks"),
             "{body}"
         );
         let (status, _, _, body) = over_tcp(server, "/readyz", "").await?;

@@ -71,7 +71,7 @@ impl PoolKeeper {
                 self.fail(&request, "its pool has been removed".to_owned()).await?;
                 return Ok(begun);
             };
-            if makes(&self.core, &counts.pool).await?.is_none() {
+            if !makes(&self.core, &counts.pool).await? {
                 continue;
             }
             match self.core.pool_fill(&counts.pool, Some(request.id)).await? {
