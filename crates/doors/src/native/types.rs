@@ -9,6 +9,7 @@
 //! * unknown fields of a request are errors; clients must ignore unknown fields of an answer.
 
 mod access;
+mod checkouts;
 mod disks;
 mod lists;
 mod machines;
@@ -25,6 +26,9 @@ mod words;
 pub use access::{
     Account, AccountCreate, AccountEdit, Group, GroupCreate, GroupEdit, LoggedIn, Login, Password, SshKey,
     SshKeyCreate, Token, TokenCreate, TokenCreated, Whoami,
+};
+pub use checkouts::{
+    Birth, Checkout, CheckoutCreate, CheckoutEdit, Lent, Phase, Request, RequestCreate, Requests, Stock,
 };
 pub use disks::{
     Image, ImageSource, Storage, Template, TemplateCreate, Volume, VolumeAttach, VolumeCreate, VolumeGrow,
@@ -43,9 +47,8 @@ pub use networks::{Inbound, InboundRule, Network, NetworkCreate, Source, Subnet,
 pub use outside::{Directory, DirectoryChecked, DirectorySynced, Provider};
 pub use places::{Accelerator, Address, AddressReserve, Cluster, Host, HostFacts, Range};
 pub use pools::{
-    Birth, Checkout, CheckoutCreate, CheckoutEdit, FiguresAsk, Lent, Phase, Pool, PoolDay, PoolEdit,
-    PoolFailure, PoolFigures, PoolShown, PoolSpec, Pools, Probe, Request, RequestCreate, Requests, Spread,
-    Stock, StockAsk, Trouble,
+    FiguresAsk, Pool, PoolDay, PoolEdit, PoolFailure, PoolFigures, PoolShown, PoolSpec, Pools, Probe, Spread,
+    StockAsk, Trouble,
 };
 pub use rights::{Amounts, Deed, Grant, GrantSet, Grants, Quota, Quotas};
 pub use snapshots::{Snapshot, SnapshotCreate, SnapshotRevert, SnapshotVolume};
