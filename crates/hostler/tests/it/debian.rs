@@ -30,13 +30,14 @@ async fn real_debian() {
     stage.what_is_not_signed_is_refused().await.context("Secure Boot").unwrap();
     stage.a_cloud_image_boots_by_secure_boot().await.context("a cloud image").unwrap();
     stage.a_machine_with_an_identity().await.context("a machine with an identity").unwrap();
+    stage.a_pool_of_forks().await.context("a pool of forks").unwrap();
     assert_eq!(stage.server.stop().await.unwrap(), Some(0));
 }
 
 pub struct Stage {
     pub server: Server,
     folder: PathBuf,
-    public_key: String,
+    pub public_key: String,
 }
 
 impl Stage {
@@ -106,7 +107,7 @@ impl Stage {
         Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
     }
 
-    async fn run(&self, name: &str, argv: &[&str]) -> Result<String> {
+    pub async fn run(&self, name: &str, argv: &[&str]) -> Result<String> {
         let body = json!({ "argv": argv, "deadline_s": 240 });
         let output = self.server.post(&format!("/machines/{name}/run"), body).await?;
         ensure!(output["status"] == 0, "{argv:?}: {output}");

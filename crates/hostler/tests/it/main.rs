@@ -9,6 +9,7 @@ mod canaille;
 mod crash;
 mod databases;
 mod debian;
+mod debian_forks;
 mod debian_image;
 mod debian_template;
 mod declared;
