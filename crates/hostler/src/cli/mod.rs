@@ -68,7 +68,7 @@ fn run(cli: Cli, drivers: &dyn DriverFactory) -> Result<Exit, Failure> {
             Ok(Exit::DONE)
         }
         Command::Config(command) => settings::config(&command, &global, drivers),
-        Command::Import(command) => import::import(&command, &global),
+        Command::Import(command) => block_on(import::import(&command, &global)),
         Command::Completions { shell } => {
             settings::completions(shell, drivers.program());
             Ok(Exit::DONE)

@@ -9,14 +9,16 @@ mod pools;
 mod report;
 mod section;
 mod settings;
+mod tokens;
 mod yaml;
 
 use crate::config;
 use pools::{Templates, Usual};
-use report::Report;
+pub(crate) use report::Report;
 use section::Section;
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};
+pub(crate) use tokens::{OldToken, tokens};
 use toml::Value as Toml;
 pub(crate) use yaml::MOST_BYTES;
 use yaml::{Place, Wrong};

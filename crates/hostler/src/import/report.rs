@@ -35,19 +35,19 @@ fn shown(text: &str) -> String {
 }
 
 impl Report {
-    pub(super) fn taken(&mut self, key: &str, text: impl Into<String>) {
+    pub(crate) fn taken(&mut self, key: &str, text: impl Into<String>) {
         self.taken.push(Line::new(key, text));
     }
 
-    pub(super) fn left(&mut self, key: &str, why: impl Into<String>) {
+    pub(crate) fn left(&mut self, key: &str, why: impl Into<String>) {
         self.left.push(Line::new(key, why));
     }
 
-    pub(super) fn to_do(&mut self, key: &str, what: impl Into<String>) {
+    pub(crate) fn to_do(&mut self, key: &str, what: impl Into<String>) {
         self.to_do.push(Line::new(key, what));
     }
 
-    pub(super) fn different(&mut self, key: &str, how: impl Into<String>) {
+    pub(crate) fn different(&mut self, key: &str, how: impl Into<String>) {
         self.different.push(Line::new(key, how));
     }
 }
