@@ -56,6 +56,6 @@ mod tests {
         assert_eq!(known.len(), 1);
         assert_eq!((known[0].user.as_str(), known[0].secret.len(), odd), ("jdoe", 32, 2));
         let error = tokens("{\"vmpooler__token__secretsecret\": [\n1]}").err().unwrap();
-        assert!(error.starts_with("1:") && !error.contains("secretsecret"), "{error}");
+        assert!(error.starts_with("2:1: ") && !error.contains("secretsecret"), "{error}");
     }
 }

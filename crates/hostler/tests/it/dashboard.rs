@@ -101,31 +101,38 @@ impl Browser {
     }
 }
 
-#[tokio::test]
-async fn a_browser_shows_the_pools_and_complains_of_nothing() -> Result<()> {
+/// A server with two pools, and a browser; none where there can be no browser.
+async fn stage(folder: &Path, anonymous: &str) -> Result<Option<(Server, Browser)>> {
     if let Some(why) = missing() {
         ensure!(std::env::var_os("CI").is_none(), "{why}, and this is a CI run");
-        eprintln!("SKIPPED: {why}");
-        return Ok(());
+        eprintln!("SKIPPED: no page was looked at: {why}");
+        return Ok(None);
     }
-    let folder = tempfile::tempdir()?;
-    let config = folder.path().join("hostler.toml");
+    let config = folder.join("hostler.toml");
     std::fs::write(&config, CONFIG)?;
     let environment = [
         ("HOSTLER_CONFIG", config.to_str().context("a path")?),
+        ("HOSTLER__VMPOOLER__ANONYMOUS", anonymous),
         ("HOSTLER__SIM__BOOT_MS", "0"),
         ("HOSTLER__SIM__IMAGE_MS", "0"),
     ];
-    let server = Server::start(Program::Simulated, &folder.path().join("data"), &environment).await?;
-    let browser = Browser::start(folder.path()).await?;
+    let server = Server::start(Program::Simulated, &folder.join("data"), &environment).await?;
+    let browser = Browser::start(folder).await?;
     browser.tell("url", json!({"url": format!("{}/dashboard/", server.url)})).await?;
-    // One of the pools becomes full, the other cannot.
-    browser
-        .until("document.querySelector('#pools tr:nth-child(1) td:nth-child(3)')?.textContent === '2'")
-        .await?;
+    Ok(Some((server, browser)))
+}
+
+/// One of the pools becomes full, the other cannot.
+const FULL: &str = "document.querySelector('#pools tr:nth-child(1) td:nth-child(3)')?.textContent === '2'";
+
+#[tokio::test]
+async fn a_browser_shows_the_pools_and_complains_of_nothing() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let Some((server, browser)) = stage(folder.path(), "full").await? else { return Ok(()) };
+    browser.until(FULL).await?;
     let cells = "[...document.querySelectorAll('#pools tr')].map(row => [...row.cells].map(cell => cell.textContent))";
     let rows = browser.value(cells).await?;
-    ensure!(rows[0][0] == "debian-12-x86_64" && rows[0][2] == "2" && rows[0][3] == "2", "{rows}");
+    ensure!(rows[0][0] == "debian-12-x86_64debian" && rows[0][2] == "2" && rows[0][3] == "2", "{rows}");
     ensure!(rows[1][0] == "windows-2022" && rows[1][2] == "0" && rows[1][3] == "3", "{rows}");
     let text = browser.value("document.body.innerText").await?;
     let text = text.as_str().context("text")?;
@@ -143,6 +150,29 @@ async fn a_browser_shows_the_pools_and_complains_of_nothing() -> Result<()> {
     std::fs::write(Path::new(env!("CARGO_TARGET_TMPDIR")).join("dashboard.png"), picture)?;
     let complaints = browser.tell("se/log", json!({"type": "browser"})).await?;
     ensure!(complaints == json!([]), "{complaints:#}");
+    browser.end().await?;
+    ensure!(server.stop().await? == Some(0));
+    Ok(())
+}
+
+#[tokio::test]
+async fn where_nobody_looks_without_a_token_the_page_asks_for_one() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let Some((server, browser)) = stage(folder.path(), "off").await? else { return Ok(()) };
+    browser.until("!document.getElementById('login').hidden").await?;
+    let look = async |token: &str| {
+        let set = format!("document.getElementById('token').value = '{token}'");
+        browser.value(&set).await?;
+        browser.value("document.getElementById('login').requestSubmit()").await
+    };
+    look("not-good").await?;
+    browser.until("document.getElementById('message').textContent === 'This token is not good.'").await?;
+    ensure!(browser.value("document.querySelectorAll('#pools tr').length").await? == 0);
+    let (status, made) = server.door.send("POST", "/tokens", &[], Some(json!({}))).await?;
+    ensure!(status == 201, "{made}");
+    look(made["secret"].as_str().context("a secret")?).await?;
+    browser.until(FULL).await?;
+    ensure!(browser.value("document.getElementById('login').hidden").await? == true);
     browser.end().await?;
     ensure!(server.stop().await? == Some(0));
     Ok(())

@@ -1,8 +1,14 @@
 //! Moving from vmpooler with the real program: its file becomes a configuration, the configuration a server, and its clients
 //! find their pools and their tokens.
 
+use crate::rights::account;
 use crate::server::{Program, Server};
 use anyhow::{Context, Result, ensure};
+use hostler_core::access::{Caller, CredentialAsk, CredentialKind, Role};
+use hostler_core::error::ErrorKind;
+use hostler_core::ids::AccountId;
+use hostler_core::secret::Secret;
+use hostler_sim::World;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::Output;
@@ -52,7 +58,7 @@ async fn what_is_wrong_is_named_by_its_place_and_nothing_is_written() -> Result<
     let (file, config) = (folder.path().join("vmpooler.yaml"), folder.path().join("hostler.toml"));
     let report = folder.path().join("moved.txt");
     for (wrong, said) in
-        [(":pools: [\n  a: {", "vmpooler.yaml:2:"), (":pools:\n  - name: a\n", "vmpooler.yaml:2:5: ")]
+        [(":pools: [\n  a: {", "vmpooler.yaml:3:1: "), (":pools:\n  - name: a\n", "vmpooler.yaml:2:5: ")]
     {
         std::fs::write(&file, wrong)?;
         let arguments = ["import", "vmpooler", path(&file), "--to", path(&config), "--report", path(&report)];
@@ -147,6 +153,40 @@ async fn clients_of_vmpooler_find_their_pools_and_their_tokens() -> Result<()> {
     let (status, lent) = asked(&server, "POST", "/vm/debian-7-amd64", Some(TOKEN)).await?;
     ensure!(status == 200 || status == 503, "an imported token is let in: {status} {lent}");
     ensure!(server.stop().await? == Some(0));
+    Ok(())
+}
+
+#[tokio::test]
+async fn only_administrators_bring_secrets_and_only_such_as_nobody_guesses() -> Result<()> {
+    let world = World::new().await?;
+    let user = account(&world, 101, Role::User).await;
+    let brought = async |caller: &Caller, secret: &str, whose: Option<AccountId>| {
+        let given = Some(Secret::new(secret));
+        let ask = CredentialAsk { given, account: whose, ..CredentialAsk::default() };
+        world.core.credential_make(caller, ask).await.map(|made| made.1.expose() == secret)
+    };
+    let kind = |outcome: hostler_core::Result<bool>| outcome.map_err(|error| error.kind);
+    assert_eq!(kind(brought(&user, TOKEN, None).await), Err(ErrorKind::Denied));
+    for weak in [
+        "",
+        "secret",
+        &TOKEN[1..],
+        &TOKEN.to_uppercase(),
+        &format!("{TOKEN}a"),
+        "1-aaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+    ] {
+        let refused = brought(&world.admin, weak, None).await.unwrap_err();
+        assert!(
+            matches!(&refused.kind, ErrorKind::Invalid { field } if field == "secret"),
+            "{weak}: {refused:?}"
+        );
+        assert!(weak.is_empty() || !refused.text.contains(weak), "{}", refused.text);
+    }
+    assert_eq!(kind(brought(&world.admin, TOKEN, Some(user.account)).await), Ok(true));
+    let again = brought(&world.admin, TOKEN, Some(user.account)).await.unwrap_err();
+    assert_eq!(again.code, "known", "{again:?}");
+    let (_, login) = world.core.credential_known(TOKEN, CredentialKind::Token).await?;
+    assert_eq!(login, "user-101");
     Ok(())
 }
 

@@ -8,10 +8,12 @@ use hostler_core::pools::{Anonymous, PoolRules, PoolSpec};
 use hostler_core::reconcile::PoolKeeper;
 use hostler_doors::vmpooler::Settings;
 use hostler_doors::{DoorState, TrustedProxies, router, vmpooler_routes};
-use hostler_sim::Mode;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use tokio_util::sync::CancellationToken;
+
+/// What callers without a token may do, and whether ownership is strict.
+type Mode = (Anonymous, bool);
 
 /// What a route asks of who calls it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,12 +26,15 @@ enum Wants {
     Looking,
     /// A token that is good, if there is one.
     Perhaps,
-    /// That somebody may change; a token that is not good is as none.
-    Best,
-    /// A token, anybody's: the machine was lent at this door.
+    /// That somebody may change what was lent at this door, anybody's unless ownership is strict; a token that is not
+    /// good is as none.
+    Tags,
+    /// The same with a token.
+    Lent,
+    /// A token that may make something.
     Token,
-    /// A token that rights on the machine come with.
-    Rights,
+    /// A token, however bound.
+    Known,
     /// An administrator's token.
     Administrator,
 }
@@ -48,7 +53,7 @@ const CALLERS: [Option<Who>; 8] = [
 
 impl Wants {
     /// How somebody is refused; none when they are not.
-    fn refuses(self, anonymous: Anonymous, who: Option<Who>) -> Option<u16> {
+    fn refuses(self, (anonymous, strict): Mode, who: Option<Who>) -> Option<u16> {
         let good = who.filter(|who| !matches!(who, Who::Expired | Who::Disabled));
         let without = match anonymous {
             Anonymous::Full => None,
@@ -62,11 +67,14 @@ impl Wants {
             Self::Password => Some(401),
             Self::Looking if anonymous == Anonymous::Off && good.is_none() => Some(401),
             Self::Looking => None,
-            Self::Best if good.is_none() => without,
+            // What they may not change they do not see.
+            Self::Tags if good.is_none() && (strict || anonymous == Anonymous::Read) => Some(404),
+            Self::Tags if good.is_none() => without,
             Self::Perhaps if who.is_none() => without,
             _ if good.is_none() => Some(401),
+            Self::Known => None,
             _ if bound => Some(403),
-            Self::Rights if good == Some(Who::Stranger) => Some(404),
+            Self::Tags | Self::Lent if strict && good == Some(Who::Stranger) => Some(404),
             Self::Administrator if good != Some(Who::Administrator) => Some(403),
             _ => None,
         }
@@ -85,7 +93,7 @@ fn row(route: &'static str, wants: Wants, body: Value) -> Row {
 }
 
 fn table() -> Vec<Row> {
-    use Wants::{Administrator, Best, Looking, Nothing, Password, Perhaps, Rights, Token};
+    use Wants::{Administrator, Known, Lent, Looking, Nothing, Password, Perhaps, Tags, Token};
     let none = || Value::Null;
     vec![
         row("GET /token", Password, none()),
@@ -97,12 +105,12 @@ fn table() -> Vec<Row> {
         row("POST /vm", Perhaps, json!({"pool-a": "1"})),
         row("GET /vm/{machine}", Looking, none()),
         row("POST /vm/pool-a", Perhaps, none()),
-        row("PUT /vm/{machine}", Best, json!({"tags": {"a": "b"}})),
-        row("DELETE /vm/{machine}", Token, none()),
-        row("POST /vm/{machine}/disk/1", Rights, none()),
-        row("PUT /vm/{machine}/disk/1", Rights, none()),
-        row("POST /vm/{machine}/snapshot", Rights, none()),
-        row("POST /vm/{machine}/snapshot/{snapshot}", Rights, none()),
+        row("PUT /vm/{machine}", Tags, json!({"tags": {"a": "b"}})),
+        row("DELETE /vm/{machine}", Lent, none()),
+        row("POST /vm/{machine}/disk/1", Lent, none()),
+        row("PUT /vm/{machine}/disk/1", Lent, none()),
+        row("POST /vm/{machine}/snapshot", Lent, none()),
+        row("POST /vm/{machine}/snapshot/{snapshot}", Lent, none()),
         row("POST /ondemandvm", Token, json!({"pool-a": "1"})),
         row("GET /ondemandvm/{request}", Looking, none()),
         row("POST /ondemandvm/pool-a", Token, none()),
@@ -114,7 +122,7 @@ fn table() -> Vec<Row> {
         row("GET /summary/boot", Looking, none()),
         row("GET /summary/boot/count", Looking, none()),
         row("GET /config", Looking, none()),
-        row("GET /full_config", Token, none()),
+        row("GET /full_config", Known, none()),
         row("POST /config/poolsize", Administrator, json!({"pool-a": "2"})),
         row("DELETE /config/poolsize/pool-a", Administrator, none()),
         row("POST /config/pooltemplate", Administrator, json!({"pool-a": "dir/other"})),
@@ -151,9 +159,9 @@ struct Stage {
 }
 
 impl Stage {
-    async fn new(anonymous: Anonymous) -> Self {
+    async fn new((anonymous, strict_ownership): Mode) -> Self {
         let mut scene = Scene::new().await;
-        let rules = PoolRules { anonymous, ..PoolRules::default() };
+        let rules = PoolRules { anonymous, strict_ownership, ..PoolRules::default() };
         scene.world.core = scene.world.core.clone().with_pool_rules(rules);
         scene.world.core.pool_create(&scene.world.admin, &PoolSpec::new("pool-a", "micro", 1)).await.unwrap();
         let settings = Settings { experimental_features: true, ..Settings::default() };
@@ -178,7 +186,7 @@ impl Stage {
         let mut keeper = PoolKeeper::new(self.scene.world.core.clone());
         for _ in 0..10 {
             keeper.round().await;
-            self.scene.world.run_tasks(Mode::Plain).await.unwrap();
+            self.scene.world.run_tasks(hostler_sim::Mode::Plain).await.unwrap();
         }
     }
 
@@ -193,21 +201,21 @@ impl Stage {
         self.scene.send(request, carried.into_iter().collect(), body).await
     }
 
-    async fn walk(&self, row: &Row, anonymous: Anonymous) {
+    async fn walk(&self, row: &Row, mode: Mode) {
         let request = self.filled(row.route);
         let refused: Vec<_> =
-            CALLERS.into_iter().filter_map(|who| Some((who, row.wants.refuses(anonymous, who)?))).collect();
+            CALLERS.into_iter().filter_map(|who| Some((who, row.wants.refuses(mode, who)?))).collect();
         // What is remembered of a process's first look is no change that anybody made.
         let _ = self.ask(None, "GET /vm", &Value::Null).await;
         let before = self.scene.kept().await;
         for (who, status) in refused {
             let answer = self.ask(who, &request, &row.body).await;
-            assert_eq!(answer.status, status, "{request} by {who:?}, {anonymous:?}: {}", answer.text);
+            assert_eq!(answer.status, status, "{request} by {who:?}, {mode:?}: {}", answer.text);
             assert_eq!(answer.json()["ok"], false, "{request} by {who:?}: {}", answer.text);
             assert!(!answer.text.contains("hostname"), "{request} by {who:?}: {}", answer.text);
         }
         assert_eq!(self.scene.kept().await, before, "{request} was refused, and has changed something");
-        let one = CALLERS.into_iter().rev().find(|who| row.wants.refuses(anonymous, *who).is_none());
+        let one = CALLERS.into_iter().rev().find(|who| row.wants.refuses(mode, *who).is_none());
         let answer = match one {
             Some(who) => self.ask(who, &request, &row.body).await,
             None => {
@@ -220,11 +228,11 @@ impl Stage {
         // The owner has no tokens that can be listed, nor is the stranger's token theirs.
         let nothing = row.wants == Wants::Password && row.route != "POST /token";
         let good = answer.status.is_success() || nothing && [401, 404].contains(&answer.status.as_u16());
-        assert!(good, "{request} by {one:?}, {anonymous:?}: {} {}", answer.status, answer.text);
+        assert!(good, "{request} by {one:?}, {mode:?}: {} {}", answer.status, answer.text);
         if row.wants == Wants::Looking || row.wants == Wants::Nothing {
-            for who in CALLERS.into_iter().filter(|who| row.wants.refuses(anonymous, *who).is_none()) {
+            for who in CALLERS.into_iter().filter(|who| row.wants.refuses(mode, *who).is_none()) {
                 let answer = self.ask(who, &request, &row.body).await;
-                assert!(answer.status.is_success(), "{request} by {who:?}, {anonymous:?}: {}", answer.text);
+                assert!(answer.status.is_success(), "{request} by {who:?}, {mode:?}: {}", answer.text);
             }
         }
     }
@@ -237,17 +245,20 @@ async fn every_route_of_vmpooler_lets_in_whom_it_is_for() {
     let missing: Vec<_> = served.symmetric_difference(&known).collect();
     assert!(missing.is_empty(), "add to the table in walk/vmpooler.rs, or take out of it: {missing:#?}");
     let mut wrong = Vec::new();
-    for anonymous in [Anonymous::Full, Anonymous::Read, Anonymous::Off] {
-        for row in table() {
+    for mode in
+        [(Anonymous::Full, false), (Anonymous::Read, false), (Anonymous::Off, false), (Anonymous::Full, true)]
+    {
+        let strict_matters = |row: &Row| !mode.1 || matches!(row.wants, Wants::Tags | Wants::Lent);
+        for row in table().into_iter().filter(strict_matters) {
             let route = row.route;
             let walked = tokio::spawn(async move {
-                let stage = Stage::new(anonymous).await;
-                stage.walk(&row, anonymous).await;
+                let stage = Stage::new(mode).await;
+                stage.walk(&row, mode).await;
                 no_secret_is_kept(&stage.scene).await;
             });
             // What is wrong with each was printed; the others are walked all the same.
             if walked.await.is_err() {
-                wrong.push((route, anonymous));
+                wrong.push((route, mode));
             }
         }
     }
