@@ -118,7 +118,7 @@ async fn tokens(path: &Path, client: &Client) -> Result<Report, Failure> {
             Ok(_) => report.taken(&key, format!("it counts now{made}")),
             Err(failure) if failure.exit == Exit::NOT_FOUND => {
                 let text = "there is no such account yet: make one, or let them log in once; then say --tokens again";
-                report.to_do(&key, text);
+                report.due(&key, text);
             }
             Err(failure) if failure.exit == Exit::CONFLICT => report.left(&key, failure.text),
             // Of one token; anything else holds for all.

@@ -39,11 +39,11 @@ pub(super) fn read(node: Option<&Node>, draft: &mut Draft) -> Result<(), Wrong> 
                 let place = section.place_of("provider");
                 return Err(Wrong::at(place, "auth.provider is ldap, but there is no auth.ldap"));
             }
-            Some("dummy") => draft.report.to_do(
+            Some("dummy") => draft.report.due(
                 "auth.provider",
                 "the dummy let in anybody with a password; here make accounts: `hostler account create`",
             ),
-            _ => draft.report.to_do(
+            _ => draft.report.due(
                 "auth.provider",
                 "hostler does not know this one: make accounts, or name a directory in [[ldap]] or a provider in [[oidc]]",
             ),
@@ -79,7 +79,7 @@ fn directory(section: &mut Section<'_>, draft: &mut Draft) -> Result<(), Wrong> 
         attributes.push("uid".to_owned());
         draft
             .report
-            .to_do("auth.ldap.user_object", "it is absent, so people are called by `uid`: login_attributes");
+            .due("auth.ldap.user_object", "it is absent, so people are called by `uid`: login_attributes");
     }
     match section.section("service_account_hash")? {
         Some(mut account) => {
@@ -92,7 +92,7 @@ fn directory(section: &mut Section<'_>, draft: &mut Draft) -> Result<(), Wrong> 
             let text = format!(
                 "put it into the variable {PASSWORD}, or into a file named by bind_password_file: passwords are not copied"
             );
-            draft.report.to_do("auth.ldap.service_account_hash.password", text);
+            draft.report.due("auth.ldap.service_account_hash.password", text);
         }
         None => {
             let pair = |base: &String| {

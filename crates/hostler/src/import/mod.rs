@@ -185,9 +185,9 @@ fn read(node: &yaml::Node, templates: &mut Templates<'_>, draft: &mut Draft) -> 
     settings::domains(&mut root, &mut usual, draft)?;
     match root.take("pools") {
         Some(node) => pools::read(node, &usual, templates, draft)?,
-        None => draft
-            .report
-            .to_do("pools", "there are none in this file: vmpooler would have read them from redis"),
+        None => {
+            draft.report.due("pools", "there are none in this file: vmpooler would have read them from redis")
+        }
     }
     for key in root.unread() {
         draft.report.left(key, settings::why_left_section(key));
@@ -199,11 +199,11 @@ fn read(node: &yaml::Node, templates: &mut Templates<'_>, draft: &mut Draft) -> 
 /// What holds whatever is in the file.
 fn always(draft: &mut Draft) {
     let report = &mut draft.report;
-    report.to_do(
+    report.due(
         "address",
         "vmpooler listened on port 4567 of all addresses, hostler on 127.0.0.1:8889: set listen, and [tls]",
     );
-    report.to_do(
+    report.due(
         "environment",
         "variables such as VM_LIFETIME or LDAP_HOST, which win over the file, are not read",
     );

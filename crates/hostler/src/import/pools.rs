@@ -63,7 +63,7 @@ impl<'a> Templates<'a> {
                 "make or import the template `{name}` with an SSH server in it, for {}{otherwise}",
                 several("pool", &pools)
             );
-            report.to_do(&format!("template {old}"), text);
+            report.due(&format!("template {old}"), text);
         }
     }
 }
@@ -123,8 +123,8 @@ pub(super) fn read(
         if draft.pools.iter().any(|pool| pool.name == name) {
             return Err(Wrong::at(section.place_of("name"), format!("there are two pools `{name}`")));
         }
-        section.name.clone_from(&format!("pool {name}"));
-        let pool = pool(&mut section, name.clone(), usual, templates, draft)?;
+        section.name = format!("pool {name}");
+        let pool = pool(&mut section, &name, usual, templates, draft)?;
         draft.pools.push(pool);
         // Told as left, though a domain may come of it.
         for key in section.unread().chain(item_has(item, "provider").then_some("provider")) {
@@ -154,22 +154,22 @@ fn required(section: &mut Section<'_>, key: &str) -> Result<String, Wrong> {
 
 fn pool(
     section: &mut Section<'_>,
-    name: String,
+    name: &str,
     usual: &Usual,
     templates: &mut Templates<'_>,
     draft: &mut Draft,
 ) -> Result<DraftPool, Wrong> {
-    let mut made = DraftPool { place: section.place, name: name.clone(), settings: Vec::new() };
-    made.set("name", name.as_str());
+    let mut made = DraftPool { place: section.place, name: name.to_owned(), settings: Vec::new() };
+    made.set("name", name);
     let mut aliases = section.texts("alias")?;
-    aliases.retain(|alias| *alias != name && !alias.is_empty());
+    aliases.retain(|alias| alias != name && !alias.is_empty());
     let mut seen = std::collections::BTreeSet::new();
     aliases.retain(|alias| seen.insert(alias.clone()));
     if !aliases.is_empty() {
         made.set("aliases", aliases);
     }
     let old = required(section, "template")?;
-    made.set("template", templates.name(&old, &name));
+    made.set("template", templates.name(&old, name));
     let size = section.number("size")?;
     let size = size.ok_or_else(|| Wrong::at(section.place, "a pool needs a size"))?;
     made.number("size", size);
@@ -208,7 +208,7 @@ fn domain(
     let served = plugin.as_ref().and_then(|plugin| usual.dns.get(plugin.trim_start_matches(':')));
     if let (Some(plugin), None) = (&plugin, served) {
         let text = format!("dns_configs has no domain for `{plugin}`: set domain, if it shall have one");
-        draft.report.to_do(&section.key("dns_plugin"), text);
+        draft.report.due(&section.key("dns_plugin"), text);
     }
     let provided = provider.and_then(|provider| usual.providers.get(provider.trim_start_matches(':')));
     if let Some(domain) = served.or(provided) {

@@ -43,7 +43,7 @@ impl Report {
         self.left.push(Line::new(key, why));
     }
 
-    pub(crate) fn to_do(&mut self, key: &str, what: impl Into<String>) {
+    pub(crate) fn due(&mut self, key: &str, what: impl Into<String>) {
         self.to_do.push(Line::new(key, what));
     }
 

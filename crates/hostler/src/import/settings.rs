@@ -86,7 +86,7 @@ fn counts(section: &mut Section<'_>, draft: &mut Draft) -> Result<(), Wrong> {
         if count == 0 && new.ends_with("clones") {
             draft
                 .report
-                .to_do(&key, format!("{new} is at least 1, and was not set: a pool of size 0 makes nothing"));
+                .due(&key, format!("{new} is at least 1, and was not set: a pool of size 0 makes nothing"));
         } else {
             draft.number("vmpooler", new, count, &key);
         }
@@ -102,7 +102,7 @@ fn names(section: &mut Section<'_>, draft: &mut Draft) -> Result<(), Wrong> {
             draft.set("vmpooler", "prefix", lower.as_str(), "config.prefix");
         } else {
             let text = "names begin with at most 24 of a-z, 0-9 and -: set prefix in [vmpooler]";
-            draft.report.to_do("config.prefix", text);
+            draft.report.due("config.prefix", text);
         }
     }
     if let Some(domain) = section.text("domain")?.filter(|domain| !domain.is_empty()) {
@@ -184,7 +184,7 @@ pub(super) fn tag_filters(section: &mut Section<'_>, draft: &mut Draft) -> Resul
             filters.insert(tag.clone(), filter.into());
         } else {
             let text = "hostler's expressions have no lookaround and no back references: write it anew in tag_filters";
-            draft.report.to_do(&key, text);
+            draft.report.due(&key, text);
         }
     }
     if !filters.is_empty() {
@@ -266,7 +266,7 @@ pub(super) fn prometheus(section: &mut Section<'_>, draft: &mut Draft) -> Result
         Some(prefix) if word(&prefix) => {
             draft.set("vmpooler", "prometheus_prefix", prefix, "prometheus.prometheus_prefix");
         }
-        Some(_) => draft.report.to_do(
+        Some(_) => draft.report.due(
             "prometheus.prometheus_prefix",
             "names of metrics begin with letters, digits and _: set prometheus_prefix in [vmpooler]",
         ),
