@@ -169,7 +169,7 @@ async fn only_administrators_bring_secrets_and_only_such_as_nobody_guesses() -> 
     assert_eq!(kind(brought(&user, TOKEN, None).await), Err(ErrorKind::Denied));
     for weak in [
         "",
-        "secret",
+        "guessable",
         &TOKEN[1..],
         &TOKEN.to_uppercase(),
         &format!("{TOKEN}a"),
