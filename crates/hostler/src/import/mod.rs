@@ -186,7 +186,9 @@ fn read(node: &yaml::Node, templates: &mut Templates<'_>, draft: &mut Draft) -> 
     match root.take("pools") {
         Some(node) => pools::read(node, &usual, templates, draft)?,
         None => {
-            draft.report.due("pools", "there are none in this file: vmpooler would have read them from redis")
+            draft
+                .report
+                .due("pools", "there are none in this file: vmpooler would have read them from redis");
         }
     }
     for key in root.unread() {

@@ -101,11 +101,16 @@ impl Browser {
     }
 }
 
+#[expect(clippy::print_stderr, reason = "whoever runs the tests must see it")]
+fn skipped(why: &str) {
+    eprintln!("SKIPPED: no page was looked at: {why}");
+}
+
 /// A server with two pools, and a browser; none where there can be no browser.
 async fn stage(folder: &Path, anonymous: &str) -> Result<Option<(Server, Browser)>> {
     if let Some(why) = missing() {
         ensure!(std::env::var_os("CI").is_none(), "{why}, and this is a CI run");
-        eprintln!("SKIPPED: no page was looked at: {why}");
+        skipped(&why);
         return Ok(None);
     }
     let config = folder.join("hostler.toml");
