@@ -68,6 +68,11 @@ install_clients() {
     : >"$clients/installed"
 }
 
+# A browser, and what makes it do things.
+install_browser() {
+    install "looks at the pages as people do" chromium chromium-driver
+}
+
 # A provider of logins that others wrote.
 install_provider() {
     install "keeps canaille apart from other Python" python3 python3-venv

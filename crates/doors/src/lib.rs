@@ -40,6 +40,7 @@ pub use closed::Entrance;
 pub use isp::isp_routes;
 pub use login::LocalPeer;
 pub use state::DoorState;
+pub use vmpooler::vmpooler_routes;
 
 use axum::Router;
 use axum::extract::Request;

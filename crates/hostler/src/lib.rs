@@ -9,6 +9,7 @@ mod backup;
 pub mod cli;
 pub mod config;
 pub mod failure;
+mod import;
 mod output;
 pub mod serve;
 mod socket;

@@ -49,11 +49,18 @@ pub struct CredentialAsk {
     pub object: Option<Uuid>,
     /// How its secret is written.
     pub form: SecretForm,
+    /// A secret that it has already, of the form [`SecretForm::Pool`]: for administrators only.
+    pub given: Option<Secret>,
 }
 
 /// SHA-256 of a secret, by which it is looked up. Enough for what nobody can guess; passwords are another matter.
 pub(super) fn hash_of(secret: &str) -> String {
     hex::encode(Sha256::digest(secret.as_bytes()))
+}
+
+/// Whether a secret is one of [`SecretForm::Pool`], as vmpooler made them: too long to be guessed.
+fn is_of_pool(secret: &str) -> bool {
+    secret.len() == 32 && secret.bytes().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit())
 }
 
 /// The part of a secret that is hashed, made of chance.
@@ -115,7 +122,8 @@ impl Core {
     /// # Errors
     /// Invalid, for an overlong description, times that make no sense or an unknown word in the scope. Denied, when it
     /// is for somebody else and the caller is no administrator, or when the caller's own credential is limited: it
-    /// could otherwise make itself one that is not. Not found, when there is no such account.
+    /// could otherwise make itself one that is not. Not found, when there is no such account. Conflict, when a given
+    /// secret is there already.
     pub async fn credential_make(&self, caller: &Caller, ask: CredentialAsk) -> Result<(Credential, Secret)> {
         ask.check(self.now())?;
         if caller.scope.is_some() {
@@ -126,9 +134,12 @@ impl Core {
         if owner != caller.account {
             self.administers(caller, "credential.make", "make credentials for others").await?;
         }
-        let text = written(ask.form, &self.ids().secret());
+        let (form, text) = match &ask.given {
+            Some(secret) => (SecretForm::Pool, self.given(caller, secret).await?),
+            None => (ask.form, written(ask.form, &self.ids().secret())),
+        };
         let id = CredentialId(self.ids().uuid());
-        let sealed = match ask.form {
+        let sealed = match form {
             SecretForm::Pool => {
                 let place = Place { kind: Kind::Credential, record: id.0, field: "sealed" };
                 Some(self.seal(place, &Secret::new(text.as_str()))?)
@@ -154,11 +165,24 @@ impl Core {
             created_at: now,
         };
         self.credential_keep(caller, &mut credential).await?;
-        let secret = match ask.form {
+        let secret = match form {
             SecretForm::Numbered => Secret::new(format!("{}{text}", credential.number)),
             _ => Secret::new(text),
         };
         Ok((credential, secret))
+    }
+
+    /// A secret from elsewhere, if the caller may bring one.
+    async fn given(&self, caller: &Caller, secret: &Secret) -> Result<String> {
+        self.administers(caller, "credential.make", "bring secrets from elsewhere").await?;
+        if !is_of_pool(secret.expose()) {
+            let text = "a secret from elsewhere has 32 characters of a-z and 0-9, as vmpooler's tokens have";
+            return Err(Error::invalid("secret", text));
+        }
+        match self.credential_behind(secret.expose()).await? {
+            Some(_) => Err(Error::conflict("known", "there is a token with this secret already")),
+            None => Ok(secret.expose().to_owned()),
+        }
     }
 
     /// Stores a new credential, if its account is there and enabled at that moment.

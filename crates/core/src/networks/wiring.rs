@@ -133,12 +133,16 @@ impl Core {
         let machines = self.machines_on(network, here).await?;
         let taken: Vec<Address> = self.all(Filter::eq("network", network.id.0)).await?;
         let addresses: HashMap<AddressId, IpAddr> = taken.iter().map(|one| (one.id, one.ip)).collect();
+        let pools = self.pools().await?;
         let mut ports: Vec<Port> = Vec::new();
         for machine in &machines {
+            let pool =
+                machine.stock.as_ref().and_then(|stock| pools.iter().find(|pool| pool.id == stock.pool));
             for nic in machine.nics.iter().filter(|nic| nic.network == network.id) {
                 ports.push(Port {
                     machine: machine.id,
                     name: machine.name.to_string(),
+                    domain: pool.and_then(|pool| pool.spec.domain.clone()),
                     mac: nic.mac.clone(),
                     addresses: nic.addresses.iter().filter_map(|id| addresses.get(id).copied()).collect(),
                     inbound: nic.inbound.clone(),

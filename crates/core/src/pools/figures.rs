@@ -46,6 +46,19 @@ pub(super) fn told(machine: &Machine) -> Vec<(i64, Figures)> {
     all
 }
 
+/// A machine that became ready, and what that took.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Born {
+    /// Name of its pool when it was made.
+    pub pool: String,
+    /// When.
+    pub ready_at: Timestamp,
+    /// Milliseconds until its process ran.
+    pub clone_ms: u64,
+    /// Milliseconds from there.
+    pub boot_ms: u64,
+}
+
 /// The machines that became ready today, as far as nothing is added to what they tell any more.
 #[derive(Debug, Default)]
 pub(super) struct Today {
@@ -92,6 +105,20 @@ impl Core {
             }
         }
         Ok(all)
+    }
+
+    /// Machines of pools that became ready since then, in no order.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn pool_births(&self, since: Timestamp) -> Result<Vec<Born>> {
+        let since = Filter::Is("stocked_at", Compare::Ge, since.0.into());
+        let born = |machine: Machine| {
+            let stock = machine.stock?;
+            let (clone_ms, boot_ms) = (stock.clone_ms.unwrap_or(0), stock.boot_ms.unwrap_or(0));
+            Some(Born { pool: stock.pool_name, ready_at: stock.ready_at?, clone_ms, boot_ms })
+        };
+        Ok(self.all::<Machine>(since).await?.into_iter().filter_map(born).collect())
     }
 
     /// How long the machines that became ready today took: until their process ran, and from there. Cheap enough to be

@@ -33,6 +33,7 @@ pub(crate) use book::{Book, pool_in};
 pub use change::Overriding;
 pub use checkout::CheckoutAsk;
 pub use declared::PoolDeclared;
+pub use figures::Born;
 pub(crate) use fill::Filled;
 pub use lending::CheckoutChange;
 pub use model::{

@@ -105,6 +105,9 @@ pub struct Port {
     pub machine: MachineId,
     /// Its host name, answered by the network's DNS.
     pub name: String,
+    /// A domain of its own, in which the name is answered as well: its pool's.
+    #[serde(default)]
+    pub domain: Option<String>,
     /// Its MAC.
     pub mac: String,
     /// Its addresses; empty on a network whose addresses are somebody else's.

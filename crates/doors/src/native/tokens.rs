@@ -10,6 +10,7 @@ use axum::http::StatusCode;
 use hostler_core::access::{CredentialAsk, CredentialKind};
 use hostler_core::core::ListAsk;
 use hostler_core::query::Filter;
+use hostler_core::secret::Secret;
 use std::time::Duration;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -40,7 +41,7 @@ async fn token_list(
     Ok(Json(query.page(page, Token::from)))
 }
 
-/// Make a token for the caller
+/// Make a token for the caller, or as an administrator for anybody
 ///
 /// Its secret is in this answer and nowhere else. A token with a scope can neither make others nor change its account.
 #[utoipa::path(post, path = "/tokens", tag = "access", request_body = TokenCreate, responses((status = 201, body = TokenCreated)))]
@@ -53,7 +54,13 @@ async fn token_create(
     if value.lifetime_s == Some(0) {
         return Err(Refusal::malformed("lifetime_s", "a token counts for at least one second"));
     }
+    let account = match &value.account {
+        Some(key) => Some(state.core().account_get(&caller, key).await?.id),
+        None => None,
+    };
     let ask = CredentialAsk {
+        account,
+        given: value.secret.map(|secret| Secret::new(secret.0)),
         description: value.description,
         expires_at: value.lifetime_s.map(|seconds| now.plus(Duration::from_secs(seconds))),
         idle_s: value.idle_s,

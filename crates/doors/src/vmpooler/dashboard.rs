@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 const PAGE: &str = include_str!("dashboard.html");
 /// The page has its style and script in it and reads from here alone.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; \
-                      base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+                      img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// `GET /dashboard`
 pub(super) async fn page(State(state): State<DoorState>) -> Response {

@@ -3,11 +3,14 @@
 //! Labels are the names of pools, accounts and routes. What a caller made up is never one, since every series costs
 //! memory for as long as the server runs.
 
+use super::asked::Asked;
+use super::histogram::{Births, Histogram, OF_ANSWERS, Register};
 use crate::state::DoorState;
 use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use hostler_core::Result;
 use hostler_core::machines::Machine;
 use hostler_core::pools::{Pool, PoolCounts};
 use std::collections::BTreeMap;
@@ -15,8 +18,6 @@ use std::fmt::Write;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-/// Upper bounds in seconds.
-const BOUNDS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 /// Series, at most: then those of users that have not come yet are left out.
 const MOST: usize = 20_000;
 
@@ -28,24 +29,18 @@ const PLAIN: [&str; 4] = [
     "ondemandrequest_generate_duplicaterequests",
 ];
 
-#[derive(Clone, Debug, Default)]
-struct Durations {
-    count: u64,
-    sum: f64,
-    within: [u64; BOUNDS.len()],
-}
-
 #[derive(Debug, Default)]
 struct Books {
     /// By name, then by labels as they are written.
     counters: BTreeMap<&'static str, BTreeMap<String, u64>>,
-    durations: BTreeMap<String, Durations>,
+    durations: BTreeMap<String, Histogram>,
 }
 
 /// What this process has counted.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     books: Mutex<Books>,
+    register: tokio::sync::Mutex<Register>,
 }
 
 fn quoted(value: &str) -> String {
@@ -102,16 +97,19 @@ impl Counters {
     fn answered(&self, method: &str, path: &str, code: StatusCode, seconds: f64) {
         self.add("http_requests_total", &[("code", code.as_str()), ("method", method), ("path", path)]);
         let mut books = self.books.lock().unwrap_or_else(PoisonError::into_inner);
-        let durations = books.durations.entry(labels(&[("method", method), ("path", path)])).or_default();
-        durations.count += 1;
-        durations.sum += seconds;
-        for (within, bound) in durations.within.iter_mut().zip(BOUNDS) {
-            *within += u64::from(seconds <= bound);
-        }
+        let durations = books.durations.entry(labels(&[("method", method), ("path", path)]));
+        durations.or_insert_with(|| Histogram::new(OF_ANSWERS)).add(seconds);
+    }
+
+    /// What machines of pools took, by the name of their pool.
+    async fn births(&self, state: &DoorState) -> Result<BTreeMap<String, Births>> {
+        let mut register = self.register.lock().await;
+        let born = state.core().pool_births(register.since(state.started())).await?;
+        Ok(register.with(&born, state.started(), state.core().clock().now()))
     }
 
     /// Everything, as text.
-    fn text(&self, prefix: &str, counts: &[PoolCounts]) -> String {
+    fn text(&self, prefix: &str, counts: &[PoolCounts], births: &BTreeMap<String, Births>) -> String {
         let books = self.books.lock().unwrap_or_else(PoisonError::into_inner);
         let instance = labels(&[("vmpooler_instance", prefix)]);
         let with = |more: &str| if more.is_empty() { instance.clone() } else { format!("{instance},{more}") };
@@ -136,15 +134,17 @@ impl Counters {
             }
         }
         let name = format!("{prefix}_http_request_duration_seconds");
-        line(format!("# TYPE {name} histogram"));
-        for (more, durations) in &books.durations {
-            let labels = with(more);
-            for (within, bound) in durations.within.iter().zip(BOUNDS) {
-                line(format!("{name}_bucket{{{labels},le=\"{bound}\"}} {within}"));
+        let _ = writeln!(text, "# TYPE {name} histogram");
+        books.durations.iter().for_each(|(more, durations)| durations.write(&mut text, &name, &with(more)));
+        for (name, of) in [
+            ("clone", (|births| &births.clone) as fn(&Births) -> &Histogram),
+            ("time_to_ready_state", |births| &births.ready),
+        ] {
+            let name = format!("{prefix}_{name}");
+            let _ = writeln!(text, "# TYPE {name} histogram");
+            for (pool, births) in births {
+                of(births).write(&mut text, &name, &with(&labels(&[("poolname", pool)])));
             }
-            line(format!("{name}_bucket{{{labels},le=\"+Inf\"}} {}", durations.count));
-            line(format!("{name}_sum{{{labels}}} {}", durations.sum));
-            line(format!("{name}_count{{{labels}}} {}", durations.count));
         }
         text
     }
@@ -177,11 +177,13 @@ pub(super) async fn counted(state: &DoorState, request: Request, next: Next) -> 
     response
 }
 
-/// `GET /prometheus`
-pub(super) async fn prometheus(State(state): State<DoorState>) -> Response {
-    match state.core().pool_counts().await {
-        Ok(counts) => {
-            let text = state.vmpooler_counters().text(&state.vmpooler().prometheus_prefix, &counts);
+/// `GET /prometheus`. Names of accounts are in it, so it is for whoever may look.
+pub(super) async fn prometheus(State(state): State<DoorState>, asked: Asked) -> Response {
+    if let Err(refused) = asked.looking(&state).await {
+        return refused.into_response();
+    }
+    match figures(&state).await {
+        Ok(text) => {
             ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
         }
         Err(error) => {
@@ -189,6 +191,12 @@ pub(super) async fn prometheus(State(state): State<DoorState>) -> Response {
             (StatusCode::SERVICE_UNAVAILABLE, "the store does not answer\n").into_response()
         }
     }
+}
+
+async fn figures(state: &DoorState) -> Result<String> {
+    let (counts, counters) = (state.core().pool_counts().await?, state.vmpooler_counters());
+    let births = counters.births(state).await?;
+    Ok(counters.text(&state.vmpooler().prometheus_prefix, &counts, &births))
 }
 
 #[cfg(test)]
@@ -204,7 +212,7 @@ mod tests {
         let counters = Counters::default();
         counters.refused("checkout_invalid", &["made\"up".to_owned(), "other".to_owned()], &[]);
         counters.answered("GET", "/vm", StatusCode::OK, 0.02);
-        let text = counters.text("p", &[]);
+        let text = counters.text("p", &[], &BTreeMap::new());
         assert!(
             text.contains("p_checkout_invalid{vmpooler_instance=\"p\",poolname=\"unknown\"} 2\n"),
             "{text}"

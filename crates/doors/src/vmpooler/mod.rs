@@ -17,6 +17,7 @@ mod checkout;
 mod config;
 mod dashboard;
 mod gauges;
+mod histogram;
 mod limits;
 mod machine;
 mod ondemand;
@@ -36,7 +37,7 @@ use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, delete, get, post};
+use axum::routing::{MethodRouter, delete, get, post, put};
 pub(crate) use gauges::Counters;
 pub(crate) use limits::Limits;
 use wire::Refused;
@@ -80,38 +81,63 @@ pub(crate) fn refuse(error: hostler_core::Error) -> Response {
     Refused::from(error).into_response()
 }
 
-/// Every path below a prefix.
-fn routes() -> Vec<(&'static str, MethodRouter<DoorState>)> {
-    // vmpooler's first route for disks was a PUT.
-    let disk = || post(attached::disk).put(attached::disk);
+/// Method, path below a prefix, and who answers.
+type Route = (&'static str, &'static str, MethodRouter<DoorState>);
+
+/// Every route below a prefix.
+fn routes() -> Vec<Route> {
     vec![
-        ("/token", get(tokens::list).post(tokens::make)),
-        ("/token/{token}", get(tokens::show).delete(tokens::end)),
-        ("/vm", get(checkout::pools).post(checkout::batch)),
-        (
-            "/vm/{name}",
-            get(machine::show).post(checkout::by_path).put(machine::change).delete(machine::give_back),
-        ),
-        ("/vm/{name}/disk/{size}", disk()),
-        ("/vm/{name}/snapshot", post(attached::snapshot)),
-        ("/vm/{name}/snapshot/{snapshot}", post(attached::revert)),
-        ("/ondemandvm", post(ondemand::make)),
-        ("/ondemandvm/{name}", get(ondemand::show).post(ondemand::make_by_path).delete(ondemand::take_back)),
-        ("/status", get(status::status)),
-        ("/poolstat", get(status::pool_stat)),
-        ("/totalrunning", get(status::total_running)),
-        ("/summary", get(summary::whole)),
-        ("/summary/{section}", get(summary::section)),
-        ("/summary/{section}/{key}", get(summary::part)),
-        ("/config", get(config::show)),
-        ("/full_config", get(config::show_all)),
-        ("/config/poolsize", post(config::size)),
-        ("/config/poolsize/{pool}", delete(config::size_reset)),
-        ("/config/pooltemplate", post(config::template)),
-        ("/config/pooltemplate/{pool}", delete(config::template_reset)),
-        ("/config/clonetarget", post(config::clone_target)),
-        ("/poolreset", post(config::reset)),
+        ("GET", "/token", get(tokens::list)),
+        ("POST", "/token", post(tokens::make)),
+        ("GET", "/token/{token}", get(tokens::show)),
+        ("DELETE", "/token/{token}", delete(tokens::end)),
+        ("GET", "/vm", get(checkout::pools)),
+        ("POST", "/vm", post(checkout::batch)),
+        ("GET", "/vm/{name}", get(machine::show)),
+        ("POST", "/vm/{name}", post(checkout::by_path)),
+        ("PUT", "/vm/{name}", put(machine::change)),
+        ("DELETE", "/vm/{name}", delete(machine::give_back)),
+        ("POST", "/vm/{name}/disk/{size}", post(attached::disk)),
+        // vmpooler's first route for disks was a PUT.
+        ("PUT", "/vm/{name}/disk/{size}", put(attached::disk)),
+        ("POST", "/vm/{name}/snapshot", post(attached::snapshot)),
+        ("POST", "/vm/{name}/snapshot/{snapshot}", post(attached::revert)),
+        ("POST", "/ondemandvm", post(ondemand::make)),
+        ("GET", "/ondemandvm/{name}", get(ondemand::show)),
+        ("POST", "/ondemandvm/{name}", post(ondemand::make_by_path)),
+        ("DELETE", "/ondemandvm/{name}", delete(ondemand::take_back)),
+        ("GET", "/status", get(status::status)),
+        ("GET", "/poolstat", get(status::pool_stat)),
+        ("GET", "/totalrunning", get(status::total_running)),
+        ("GET", "/summary", get(summary::whole)),
+        ("GET", "/summary/{section}", get(summary::section)),
+        ("GET", "/summary/{section}/{key}", get(summary::part)),
+        ("GET", "/config", get(config::show)),
+        ("GET", "/full_config", get(config::show_all)),
+        ("POST", "/config/poolsize", post(config::size)),
+        ("DELETE", "/config/poolsize/{pool}", delete(config::size_reset)),
+        ("POST", "/config/pooltemplate", post(config::template)),
+        ("DELETE", "/config/pooltemplate/{pool}", delete(config::template_reset)),
+        ("POST", "/config/clonetarget", post(config::clone_target)),
+        ("POST", "/poolreset", post(config::reset)),
     ]
+}
+
+/// Every route that has no prefix.
+fn single_routes() -> Vec<Route> {
+    vec![
+        ("GET", "/healthcheck", get(dashboard::health)),
+        ("GET", "/prometheus", get(gauges::prometheus)),
+        ("GET", "/dashboard", get(dashboard::page)),
+        ("GET", "/dashboard/stats/vmpooler/pool", get(dashboard::pools)),
+        ("GET", "/dashboard/stats/vmpooler/running", get(dashboard::running)),
+    ]
+}
+
+/// Method and path of every route of this door, prefixes aside: for the walk over all doors.
+pub fn vmpooler_routes() -> Vec<String> {
+    let all = routes().into_iter().chain(single_routes());
+    all.map(|(method, path, _)| format!("{method} {path}")).collect()
 }
 
 /// `/api/v1`, `/api/v2`, `/api/v3`, none, and one after another.
@@ -125,17 +151,14 @@ fn prefixes() -> Vec<String> {
 pub(crate) fn router(state: &DoorState) -> Router<DoorState> {
     let mut router = Router::new();
     for prefix in prefixes() {
-        for (path, methods) in routes() {
-            router = router.route(&format!("{prefix}{path}"), methods);
+        for (_, path, answering) in routes() {
+            router = router.route(&format!("{prefix}{path}"), answering);
         }
     }
-    router
-        .route("/healthcheck", get(dashboard::health))
-        .route("/prometheus", get(gauges::prometheus))
-        .route("/dashboard", get(dashboard::page))
-        .route("/dashboard/stats/vmpooler/pool", get(dashboard::pools))
-        .route("/dashboard/stats/vmpooler/running", get(dashboard::running))
-        .layer(from_fn_with_state(state.clone(), around))
+    for (_, path, answering) in single_routes() {
+        router = router.route(path, answering);
+    }
+    router.layer(from_fn_with_state(state.clone(), around))
 }
 
 /// Leaves to VMmanager what is its, refuses whoever asks too often, and counts.

@@ -76,15 +76,15 @@ pub(super) fn config(spec: &NetworkSpec, user: &str) -> String {
     text
 }
 
-/// Names and their addresses.
+/// Names and their addresses. The first name is what an address is called when that is asked.
 pub(super) fn hosts(spec: &NetworkSpec) -> String {
     let mut text = String::new();
     for port in &spec.ports {
+        let others = spec.domain.iter().filter(|domain| port.domain.as_ref() != Some(*domain));
+        let names: String =
+            port.domain.iter().chain(others).map(|domain| format!("{}.{domain} ", port.name)).collect();
         for address in &port.addresses {
-            let _ = match &spec.domain {
-                Some(domain) => writeln!(text, "{address} {0}.{domain} {0}", port.name),
-                None => writeln!(text, "{address} {}", port.name),
-            };
+            let _ = writeln!(text, "{address} {names}{}", port.name);
         }
     }
     text

@@ -1,5 +1,6 @@
 //! The shape of the command line. What single objects can be asked for stands beside the code that asks.
 
+use super::import::ImportCommand;
 use super::machine::{MachineCommand, Ssh};
 use super::objects::{
     AccountCommand, AddressCommand, AuditArgs, DirectoryCommand, GrantCommand, GroupCommand, HostCommand,
@@ -246,6 +247,9 @@ pub(super) enum Command {
     /// The configuration
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Move from other software
+    #[command(subcommand)]
+    Import(ImportCommand),
     /// Print a completion script for a shell
     #[command(
         after_help = "Example:\n  hostler completions bash > ~/.local/share/bash-completion/completions/hostler"

@@ -7,7 +7,7 @@ use super::show::{Show, units};
 use crate::config::{self, Variables};
 use crate::failure::{Exit, Failure};
 use crate::output;
-use crate::serve::DriverFactory;
+use crate::serve::{DriverFactory, exposure};
 use hostler_core::doctor::Finding as CoreFinding;
 use hostler_doors::native::types::{Doctor, Finding, Level, RepairAsk, RepairOutcome, Repairs, Task};
 use std::collections::BTreeMap;
@@ -141,6 +141,7 @@ fn without_server(global: &Global, drivers: &dyn DriverFactory) -> Result<Doctor
     ];
     findings.extend(directory(&data_dir));
     findings.extend(drivers.examine(&config));
+    findings.extend(exposure(&config, config.listen.as_str()));
     let findings: Vec<Finding> = findings.into_iter().map(wire).collect();
     let worst = findings.iter().map(|finding| finding.level).max().unwrap_or(Level::Ok);
     Ok(Doctor { worst, findings })

@@ -1,12 +1,13 @@
 //! The command line: starts the server, or talks to a running one as any client does.
 //!
-//! Every command but `serve`, `backup`, `restore`, `store`, `config`, `completions` and, when no server runs, `doctor` is a few requests to the
+//! Every command but `serve`, `backup`, `restore`, `store`, `config`, `import`, `completions` and, when no server runs, `doctor` is a few requests to the
 //! native HTTP API: over the unix socket of the data directory, or to `--url`. Errors go to stderr as `error:`,
 //! `cause:` and `hint:`; [`Exit`] lists the exit codes.
 
 mod args;
 mod client;
 mod doctor;
+mod import;
 mod machine;
 mod objects;
 mod password;
@@ -67,6 +68,7 @@ fn run(cli: Cli, drivers: &dyn DriverFactory) -> Result<Exit, Failure> {
             Ok(Exit::DONE)
         }
         Command::Config(command) => settings::config(&command, &global, drivers),
+        Command::Import(command) => block_on(import::import(&command, &global)),
         Command::Completions { shell } => {
             settings::completions(shell, drivers.program());
             Ok(Exit::DONE)
@@ -111,6 +113,7 @@ async fn ask(command: Command, global: &Global) -> Result<Exit, Failure> {
         | Command::Restore(_)
         | Command::Store(_)
         | Command::Config(_)
+        | Command::Import(_)
         | Command::Completions { .. }
         | Command::Doctor(_) => Ok(Exit::DONE),
     }

@@ -170,6 +170,8 @@ request_retries = 3
 prometheus_prefix = "vmpooler"
 # Whether clients are limited to some requests a minute, with a token more than without.
 rate_limit = false
+# Seconds for which a machine that is gone can be looked up there; its record is kept for machines_h of [keep] at most.
+keep_destroyed_s = 604800
 
 [audit]
 # Days for which it is kept who did what.

@@ -22,7 +22,8 @@ pub use listen::Listen;
 pub use model::{
     Audit, Config, Isolation, Keep, Log, LogFormat, Qemu, Secret, Server, Store, Tasks, Tls, address_in,
 };
-pub use pools::{Pool, Vmpooler};
+pub use pools::{Pool, Unnamed, Vmpooler};
+pub(crate) use source::refused;
 pub use source::{Overrides, Variables, load};
 
 /// A file's text, read and checked: the way in for the fuzzer under `fuzz/`, and for nobody else.

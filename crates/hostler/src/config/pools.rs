@@ -8,6 +8,7 @@ use hostler_doors::vmpooler::Settings;
 use regex::RegexBuilder;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// Memory that one expression may take.
 const MOST_REGEX: usize = 1 << 20;
@@ -196,6 +197,8 @@ pub struct Vmpooler {
     pub prometheus_prefix: String,
     /// Whether clients may ask so often a minute only.
     pub rate_limit: bool,
+    /// Seconds for which a machine that is gone can be looked up there.
+    pub keep_destroyed_s: u64,
 }
 
 impl Default for Vmpooler {
@@ -222,6 +225,7 @@ impl Default for Vmpooler {
             request_retries: rules.request_retries,
             prometheus_prefix: settings.prometheus_prefix,
             rate_limit: settings.rate_limit,
+            keep_destroyed_s: settings.keep_destroyed.as_secs(),
         }
     }
 }
@@ -295,7 +299,7 @@ impl Config {
             domain: all.domain.clone(),
             prometheus_prefix: all.prometheus_prefix.clone(),
             rate_limit: all.rate_limit,
-            ..Settings::default()
+            keep_destroyed: Duration::from_secs(all.keep_destroyed_s),
         }
     }
 

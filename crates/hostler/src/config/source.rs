@@ -111,6 +111,19 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<toml::Table, ConfigError>
     toml::from_str(text).map_err(|error| ConfigError::at(path, text, &error))
 }
 
+/// Why a configuration that was made here would be refused, if so; and which of its pools is to blame, if one is.
+pub(crate) fn refused(text: &str) -> Option<(Option<usize>, String)> {
+    let config: Config = match toml::from_str(text) {
+        Ok(config) => config,
+        Err(error) => return Some((None, error.message().to_owned())),
+    };
+    if let Err((key, why)) = config.check().and_then(|()| config.check_together()) {
+        return Some((None, format!("{key} {why}")));
+    }
+    let pools = config.check_pools().err().map(|bad| (Some(bad.place), bad.text));
+    pools.or_else(|| config.check_networks().err().map(|bad| (None, bad.text)))
+}
+
 /// Where a setting stands, by its dotted name; of several tables of one name the one at this place.
 fn span_of(text: &str, key: &str, element: Option<usize>) -> Option<Range<usize>> {
     let parsed = DeTable::parse(text).ok()?;

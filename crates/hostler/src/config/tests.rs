@@ -297,3 +297,10 @@ fn what_is_wrong_with_identity_is_named_by_line_and_cause() {
         assert!(refused.contains(cause), "{cause} is not in {refused}");
     }
 }
+
+#[test]
+fn how_long_destroyed_machines_are_known_is_set() {
+    let kept = |text: &str| toml::from_str::<Config>(text).unwrap().vmpooler_door().keep_destroyed.as_secs();
+    assert_eq!(kept(""), 168 * 3600);
+    assert_eq!(kept("[vmpooler]\nkeep_destroyed_s = 60\n"), 60);
+}

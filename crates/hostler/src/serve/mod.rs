@@ -13,6 +13,7 @@ mod body;
 mod connections;
 mod data_dir;
 mod drivers;
+mod exposure;
 mod first;
 mod host_file;
 mod listen;
@@ -25,6 +26,7 @@ mod tls;
 
 pub(crate) use data_dir::{DataDir, write_private};
 pub use drivers::{DriverFactory, RealDrivers};
+pub(crate) use exposure::finding as exposure;
 pub(crate) use outside::check_outside;
 pub use system::{SystemClock, SystemIds};
 pub(crate) use tls::{check_tls, fingerprint};
@@ -122,6 +124,9 @@ async fn run(
     pools::declare(&core, &config.pools()).await;
     let mut running = JoinSet::new();
     let proxies = config.proxies().map_err(Failure::new)?;
+    if let Some(finding) = exposure::finding(config, &address.to_string()) {
+        core.doctor_note(finding);
+    }
     let router = router(DoorState::set(core.clone(), stop.clone(), proxies, config.vmpooler_door()));
     running.spawn(background::run(core.clone(), installation.host, process, stop.clone()));
     if let Some(tls) = tls {

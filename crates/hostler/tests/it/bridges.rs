@@ -5,8 +5,9 @@ use hostler_core::core::ListAsk;
 use hostler_core::error::ErrorKind;
 use hostler_core::machines::{Life, Machine, MachineAsk};
 use hostler_core::networks::{Network, NetworkAsk, NetworkKind, Range};
+use hostler_core::pools::PoolSpec;
 use hostler_core::ports::{DriverErrorKind, InboundRule, Protocol, Subnet, Switch, Uplink};
-use hostler_core::reconcile::NetworkKeeper;
+use hostler_core::reconcile::{NetworkKeeper, PoolKeeper};
 use hostler_sim::{Mode, Verb, World};
 use std::net::IpAddr;
 
@@ -167,4 +168,28 @@ async fn rules_of_a_card_are_kept_and_told_at_once() {
     assert_eq!(set("52:00:00:00:00:00").await.unwrap_err().kind, ErrorKind::NotFound);
     world.core.machine_inbound(&world.admin, "m", &mac, None).await.unwrap();
     assert_eq!(world.switch.network(network.id).unwrap().ports[0].inbound, None);
+}
+
+#[tokio::test]
+async fn a_machine_of_a_pool_is_named_in_the_domain_of_its_pool() {
+    let (world, network) = with_lab().await;
+    let pool = PoolSpec {
+        network: Some("lab".into()),
+        domain: Some("ci.example".into()),
+        ..PoolSpec::new("a", "micro", 1)
+    };
+    world.core.pool_create(&world.admin, &pool).await.unwrap();
+    made(&world, "m", &[]).await;
+    let mut keeper = PoolKeeper::new(world.core.clone());
+    for _ in 0..10 {
+        keeper.round().await;
+        world.run_tasks(Mode::Plain).await.unwrap();
+    }
+    let ports = world.switch.network(network.id).unwrap().ports;
+    assert_eq!(ports.len(), 2);
+    for port in ports {
+        assert!(!port.addresses.is_empty(), "{port:?}");
+        let domain = (port.name != "m").then_some("ci.example");
+        assert_eq!(port.domain.as_deref(), domain, "{port:?}");
+    }
 }

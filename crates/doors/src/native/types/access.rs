@@ -217,6 +217,12 @@ pub struct TokenCreate {
     /// The actions it is limited to: all, use, attach, alter, delete. All that the caller may do when left out.
     #[serde(default)]
     pub scope: Option<Vec<String>>,
+    /// Id, number or login name of whom it lets in, the caller when left out; for administrators only.
+    #[serde(default)]
+    pub account: Option<String>,
+    /// A secret that it has already, as a token of vmpooler has: 32 of a-z and 0-9; for administrators only.
+    #[serde(default)]
+    pub secret: Option<Password>,
 }
 
 /// A new token with its secret, which is shown this once.

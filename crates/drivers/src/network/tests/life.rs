@@ -61,6 +61,9 @@ fn a_network_is_made_told_of_changes_and_removed_without_a_trace() {
         assert_eq!(switch.defects(&spec).await.unwrap(), Vec::<String>::new());
         assert_eq!(switch.networks().await.unwrap(), [spec.id]);
         assert_eq!(resolve("b.lab.test").await, Some(Ipv4Addr::new(10, 77, 0, 3)));
+        assert_eq!(resolve("b.pool.test").await, Some(Ipv4Addr::new(10, 77, 0, 3)));
+        assert_eq!(resolve("b").await, Some(Ipv4Addr::new(10, 77, 0, 3)));
+        assert_eq!(resolve("a.pool.test").await, None);
         assert_eq!(resolve("d.lab.test").await, None);
         let first = pid(&spec).await.unwrap();
         assert_ne!(effective_user(first), 0, "dnsmasq does not stay root");

@@ -49,6 +49,7 @@ fn port(name: &str, number: u8) -> Port {
             format!("fd77::{number:x}").parse().unwrap(),
         ],
         inbound: None,
+        domain: None,
     }
 }
 
@@ -66,6 +67,10 @@ fn lab() -> NetworkSpec {
         ],
         domain: Some("lab.test".into()),
         resolvers: Vec::new(),
-        ports: vec![port("a", 2), port("b", 3), port("c", 4)],
+        ports: vec![
+            port("a", 2),
+            Port { domain: Some("pool.test".into()), ..port("b", 3) },
+            Port { domain: Some("lab.test".into()), ..port("c", 4) },
+        ],
     }
 }

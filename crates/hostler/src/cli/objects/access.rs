@@ -72,6 +72,7 @@ pub(in crate::cli) async fn token(session: &Session, command: TokenCommand) -> R
                 lifetime_s: lifetime.map(|time| time.as_secs()),
                 idle_s: idle.map(|time| u32::try_from(time.as_secs()).unwrap_or(u32::MAX)),
                 scope: (!scope.is_empty()).then_some(scope),
+                ..TokenCreate::default()
             };
             let created: TokenCreated = client.post(&["tokens"], &ask).await?;
             session.show.said(&created, &created.secret);

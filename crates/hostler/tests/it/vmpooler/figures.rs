@@ -61,7 +61,7 @@ async fn a_summary_counts_days_and_tags() -> Result<()> {
 #[tokio::test]
 async fn the_dashboard_and_the_metrics_show_the_pools() {
     let named = Settings { site_name: "a<b".to_owned(), ..Settings::default() };
-    let door = Door::set(named, PoolRules::default(), 1).await;
+    let mut door = Door::set(named, PoolRules::default(), 1).await;
     let root = door.get("/").await;
     assert_eq!((root.status, &root.headers["location"]), (302, &"/dashboard/".parse().unwrap()));
     let page = door.get("/dashboard/").await;
@@ -86,6 +86,16 @@ async fn the_dashboard_and_the_metrics_show_the_pools() {
         assert!(text.contains(&format!("{line}\n")), "{line} is not in\n{text}");
     }
     assert!(!text.contains("made-up"), "{text}");
+    door.scene.settle().await.unwrap();
+    let text = door.get("/prometheus").await.text;
+    for (name, bound) in [("clone", "10"), ("time_to_ready_state", "30")] {
+        let labels = r#"vmpooler_instance="vmpooler",poolname="debian-7-i386""#;
+        assert!(text.contains(&format!("# TYPE vmpooler_{name} histogram\n")), "{text}");
+        assert!(text.contains(&format!("vmpooler_{name}_bucket{{{labels},le=\"{bound}\"}} ")), "{text}");
+        let count =
+            text.lines().find_map(|line| line.strip_prefix(&format!("vmpooler_{name}_count{{{labels}}} ")));
+        assert!(count.is_some_and(|count| count != "0"), "{text}");
+    }
     assert_eq!(door.get("/api/v1/vm").await.body, json!(["debian-7-i386", "debian-7-x86_64"]));
     assert_ne!(door.get("/status").await.body, Value::Null);
 }

@@ -4,6 +4,7 @@ use super::{Door, Settings};
 use anyhow::Result;
 use hostler_core::pools::{Anonymous, PoolRules};
 use serde_json::json;
+use std::time::Duration;
 
 #[tokio::test]
 async fn without_an_account_store_there_are_no_tokens_and_none_is_needed() {
@@ -74,7 +75,7 @@ async fn pools_are_changed_by_administrators_where_that_is_let() -> Result<()> {
     assert_eq!(back.body["template_before_reset"], "new", "{}", back.text);
     door.by(&root, "DELETE", "/config/poolsize/x", "").await.is_bare(404);
     let before = door.scene.stock("debian-7-x86_64", hostler_core::pools::StockState::Ready).await?;
-    door.scene.world.clock.advance(std::time::Duration::from_secs(1));
+    door.scene.world.clock.advance(Duration::from_secs(1));
     ask("/poolreset", r#"{"debian-7-x86_64":"1"}"#).await.is(201, &json!({"ok": true}));
     door.scene.settle().await?;
     let after = door.scene.stock("debian-7-x86_64", hostler_core::pools::StockState::Ready).await?;
@@ -100,6 +101,20 @@ async fn whoever_asks_too_often_waits() {
     told.is(429, &body);
     assert_eq!(told.headers["retry-after"], "60");
     assert_eq!(door.get("/vm").await.status, 200);
-    door.scene.world.clock.advance(std::time::Duration::from_secs(60));
+    door.scene.world.clock.advance(Duration::from_secs(60));
     assert_eq!(door.by("", "POST", "/vm/debian-7-i386", "").await.status, 503);
+}
+
+#[tokio::test]
+async fn a_destroyed_machine_is_known_for_as_long_as_is_set() -> Result<()> {
+    let settings = Settings { keep_destroyed: Duration::from_secs(60), ..Settings::default() };
+    let mut door = Door::set(settings, PoolRules::default(), 1).await;
+    let name = door.lent("").await;
+    door.by("", "DELETE", &format!("/vm/{name}"), "").await.is(200, &json!({"ok": true}));
+    door.scene.settle().await?;
+    let shown = door.get(&format!("/vm/{name}")).await;
+    assert_eq!((shown.status, &shown.body[&name]["state"]), (200, &json!("destroyed")), "{}", shown.text);
+    door.scene.world.clock.advance(Duration::from_secs(61));
+    door.get(&format!("/vm/{name}")).await.is_bare(404);
+    Ok(())
 }

@@ -7,6 +7,7 @@
 mod isp;
 mod native;
 mod scene;
+mod vmpooler;
 
 use axum::http::{Method, StatusCode, header};
 use hostler_core::access::{Deed, Outcome};
