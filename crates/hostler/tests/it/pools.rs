@@ -1,5 +1,6 @@
 //! Pools: filled, lent, taken back, replaced; and nothing handed out twice.
 
+mod odd;
 mod requests;
 pub(crate) mod scene;
 mod upkeep;

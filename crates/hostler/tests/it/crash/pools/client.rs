@@ -15,7 +15,7 @@ const MOST: usize = 4;
 const CHECKOUTS: [&[(&str, usize)]; 5] =
     [&[("alpha", 1)], &[("beta", 1)], &[("any", 1)], &[("any", 2)], &[("alpha", 1), ("beta", 2)]];
 /// People think between two commands, up to this long.
-const THOUGHT: Duration = Duration::from_millis(120);
+const THOUGHT: Duration = Duration::from_millis(600);
 
 /// Where the server is just now; none while it is dead, and [`Place::Closed`] when enough was asked.
 #[derive(Clone, Debug, PartialEq, Eq)]

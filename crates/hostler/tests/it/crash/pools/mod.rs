@@ -44,7 +44,7 @@ const POOLS: &str = r#"
 name = "alpha"
 aliases = ["any"]
 template = "micro"
-size = 20
+size = 60
 clones = 20
 memory_mib = 128
 
@@ -52,7 +52,7 @@ memory_mib = 128
 name = "beta"
 aliases = ["any"]
 template = "micro"
-size = 12
+size = 40
 clones = 20
 memory_mib = 128
 
@@ -62,7 +62,7 @@ clones = 30
 
 fn wanted() -> Wanted {
     let names = [("alpha", vec!["alpha"]), ("beta", vec!["beta"]), ("any", vec!["alpha", "beta"])];
-    Wanted { sizes: BTreeMap::from([("alpha", 20), ("beta", 12)]), names: BTreeMap::from(names) }
+    Wanted { sizes: BTreeMap::from([("alpha", 60), ("beta", 40)]), names: BTreeMap::from(names) }
 }
 
 const QUICK: [(&str, &str); 6] = [
