@@ -63,7 +63,7 @@ async fn a_thousand_tags_are_refused_and_leave_everything_as_it_was() -> Result<
 
 #[tokio::test]
 async fn numbers_beyond_all_measure_are_no_counts_and_no_sizes() -> Result<()> {
-    let settings = Settings { experimental: true, ..Settings::default() };
+    let settings = Settings { experimental_features: true, ..Settings::default() };
     let door = Door::set(settings, PoolRules::default(), 2).await;
     let token = door.token("root").await;
     for count in [AGES, "99999999999999999999999999", "-1", "1e18"] {

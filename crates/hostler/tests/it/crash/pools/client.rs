@@ -28,7 +28,6 @@ pub(super) enum Place {
 /// What all clients share.
 pub(super) struct Common {
     pub history: History,
-    pub place: watch::Receiver<Place>,
     pub web: reqwest::Client,
     /// Machines that were heard of lately: some clients meddle with those of others.
     pub known: Mutex<Vec<String>>,
@@ -36,6 +35,7 @@ pub(super) struct Common {
 
 pub(super) struct Client<'a> {
     pub common: &'a Common,
+    pub place: watch::Receiver<Place>,
     pub number: usize,
     pub token: String,
 }
@@ -45,7 +45,7 @@ impl Client<'_> {
     pub(super) async fn play(&self, seed: u64) -> Result<()> {
         let mut chance = Chance::of(seed, &[self.number as u64]);
         let mut held: Vec<String> = Vec::new();
-        let mut place = self.common.place.clone();
+        let mut place = self.place.clone();
         for count in 0_u64.. {
             let now = place.wait_for(|place| *place != Place::Nowhere).await?.clone();
             let Place::At(url) = now else { break };
@@ -134,7 +134,7 @@ impl Client<'_> {
                 if error.is_timeout() {
                     bail!("{asked:?} of client {} was not answered: {error}", self.number);
                 }
-                let mut place = self.common.place.clone();
+                let mut place = self.place.clone();
                 place.wait_for(|now| *now != Place::At(url.to_owned())).await?;
                 // It never came to the server.
                 if error.is_connect() {

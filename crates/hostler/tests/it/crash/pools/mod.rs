@@ -2,13 +2,14 @@
 //! were answered is a history, looks at the books are another; [`check`] holds the two against each other: no machine is
 //! handed out twice, none is lost, every promise is kept, no pool is filled beyond its size.
 //!
-//! [`planted`] then shows on the very history that was recorded that the checker sees what it must see.
+//! [`pair`] does the same to two processes on one PostgreSQL, through either door. [`planted`] then shows on the very history that was recorded that the checker sees what it must see.
 //!
 //! `HOSTLER_HISTORY_SECONDS` says how long clients play; `scripts/crash` lets them play for a minute.
 
 mod check;
 mod client;
 mod history;
+mod pair;
 mod planted;
 mod seen;
 #[cfg(test)]
@@ -27,7 +28,7 @@ use futures_util::future::try_join_all;
 use history::{History, Look, Outcome, Record};
 use seen::Books;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -128,16 +129,15 @@ impl Scene {
         let mut server = self.start(None).await?;
         let web = reqwest::Client::builder().timeout(DEADLINE).build()?;
         let tokens = tokens(&server, &web).await.context("making tokens")?;
-        let clients = tokens.iter().enumerate().map(|(number, (id, _))| (id.clone(), number)).collect();
-        let books = Books::open(&self.data, clients).await?;
+        let books = Books::open(&self.data, numbered(&tokens)).await?;
         let (place, watched) = watch::channel(Place::Nowhere);
-        let common = Common { history: History::default(), place: watched, web, known: Vec::new().into() };
+        let common = Common { history: History::default(), web, known: Vec::new().into() };
         full(&common.history, &books).await?;
 
         let players: Vec<Client<'_>> = tokens
             .into_iter()
             .enumerate()
-            .map(|(number, (_, token))| Client { common: &common, number, token })
+            .map(|(number, (_, token))| Client { common: &common, place: watched.clone(), number, token })
             .collect();
         let playing = try_join_all(players.iter().map(|player| player.play(self.seed)));
         let killing = async {
@@ -148,7 +148,7 @@ impl Scene {
             place.send_replace(Place::Closed);
             anyhow::Ok(server)
         };
-        let looking = look_on(&common, &books);
+        let looking = look_on(&common.history, watched.clone(), &books);
         let (_, server, ()) = tokio::try_join!(playing, killing, looking)?;
         self.rest(&server, &common.history, &books).await?;
         server.kill().await?;
@@ -164,9 +164,7 @@ impl Scene {
         place: &watch::Sender<Place>,
     ) -> Result<Server> {
         place.send_replace(Place::At(server.url.clone()));
-        let mut chance = Chance::of(self.seed, &[life, u64::MAX]);
-        let part = time / u32::try_from(KILLS + 1)?;
-        let moment = chance.between(part / 2, part * 3 / 2);
+        let moment = moment(self.seed, life, time)?;
         // The moment of death is what is drawn: nothing is waited for. Some die earlier, at their fail point.
         let died = server.death(moment).await;
         if life == KILLS {
@@ -175,31 +173,50 @@ impl Scene {
         }
         server.kill().await?;
         place.send_replace(Place::Nowhere);
-        // Between a commit and its answer is the worst moment; by chance it is rarely met.
-        let count = 20 + chance.below(300);
-        let point = (life % 2 == 0 && life + 1 < KILLS).then(|| format!("store.after_commit:{count}"));
+        let point = point(self.seed, life + 1);
         self.start(point.as_deref()).await.context("it does not come back")
     }
 
-    /// All work ends, and everything is compared.
     async fn rest(&self, server: &Server, history: &History, books: &Books) -> Result<()> {
-        let begun = Instant::now();
-        let look = async || {
-            idle(server).await?;
-            books.look(history).await?;
-            let wrong = check::at_rest(&last(history)?, &wanted());
-            Ok((wrong.is_empty() || begun.elapsed() > HEALING).then_some(wrong))
-        };
-        let wrong = until("peace", HEALING + DEADLINE, look).await?;
-        ensure!(wrong.is_empty(), "when all work had ended:\n{}", wrong.join("\n"));
-        let record = history.record();
-        let wrong = check::check(&record, &wanted());
-        ensure!(wrong.is_empty(), "{}\n{}", summary(&record), first(&wrong, &record));
-        let found = Found::all(server, Program::Simulated).await?;
-        let wrong = super::check::check(&[], &found, Moment::Rest);
-        ensure!(wrong.is_empty(), "of the world:\n{}", wrong.join("\n"));
-        Ok(())
+        rest(server, history, books).await?;
+        whole(&Found::all(server, Program::Simulated).await?)
     }
+}
+
+/// How long a life lasts at most.
+fn moment(seed: u64, life: u64, time: Duration) -> Result<Duration> {
+    let part = time / u32::try_from(KILLS + 1)?;
+    Ok(Chance::of(seed, &[life, u64::MAX]).between(part / 2, part * 3 / 2))
+}
+
+/// Between a commit and its answer is the worst moment to die; by chance it is rarely met. So some lives end there.
+fn point(seed: u64, life: u64) -> Option<String> {
+    let count = 20 + Chance::of(seed, &[life, u64::MAX - 1]).below(300);
+    (life % 2 == 1 && life < KILLS).then(|| format!("store.after_commit:{count}"))
+}
+
+/// All work ends, and everything is compared.
+async fn rest(server: &Server, history: &History, books: &Books) -> Result<()> {
+    let begun = Instant::now();
+    let look = async || {
+        idle(server).await?;
+        books.look(history).await?;
+        let wrong = check::at_rest(&last(history)?, &wanted());
+        Ok((wrong.is_empty() || begun.elapsed() > HEALING).then_some(wrong))
+    };
+    let wrong = until("peace", HEALING + DEADLINE, look).await?;
+    ensure!(wrong.is_empty(), "when all work had ended:\n{}", wrong.join("\n"));
+    let record = history.record();
+    let wrong = check::check(&record, &wanted());
+    ensure!(wrong.is_empty(), "{}\n{}", summary(&record), first(&wrong, &record));
+    Ok(())
+}
+
+/// Records, files and tasks agree, too.
+fn whole(found: &Found) -> Result<()> {
+    let wrong = super::check::check(&[], found, Moment::Rest);
+    ensure!(wrong.is_empty(), "of the world:\n{}", wrong.join("\n"));
+    Ok(())
 }
 
 /// What is wrong, and what was asked about the first machine of which it is.
@@ -226,14 +243,18 @@ async fn full(history: &History, books: &Books) -> Result<()> {
 }
 
 /// Looks at the books while clients play, also while there is no server.
-async fn look_on(common: &Common, books: &Books) -> Result<()> {
-    let mut place = common.place.clone();
+async fn look_on(history: &History, mut place: watch::Receiver<Place>, books: &Books) -> Result<()> {
     let mut again = tokio::time::interval(LOOKS);
     while *place.borrow_and_update() != Place::Closed {
         again.tick().await;
-        books.look(&common.history).await?;
+        books.look(history).await?;
     }
     Ok(())
+}
+
+/// Clients by the ids of their tokens.
+fn numbered(tokens: &[(String, String)]) -> HashMap<String, usize> {
+    tokens.iter().enumerate().map(|(number, (id, _))| (id.clone(), number)).collect()
 }
 
 /// The id and the secret of each client's token.

@@ -4,6 +4,7 @@
 use super::history::{History, State, Stock};
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
+use sqlx::postgres::{PgPool, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions};
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -30,9 +31,16 @@ struct Checkout {
     tags: BTreeMap<String, String>,
 }
 
+enum Database {
+    Sqlite(SqlitePool),
+    Postgres(PgPool),
+}
+
+const MACHINES: &str = "SELECT body FROM machine WHERE pool IS NOT NULL";
+
 /// The database of a server, read beside it.
 pub(super) struct Books {
-    pool: SqlitePool,
+    database: Database,
     /// Clients by the ids of their tokens.
     clients: HashMap<String, usize>,
 }
@@ -41,16 +49,23 @@ impl Books {
     pub(super) async fn open(data: &Path, clients: HashMap<String, usize>) -> Result<Self> {
         let options = SqliteConnectOptions::new().filename(data.join("hostler.db")).read_only(true);
         let pool = SqlitePoolOptions::new().max_connections(1).connect_with(options).await?;
-        Ok(Self { pool, clients })
+        Ok(Self { database: Database::Sqlite(pool), clients })
+    }
+
+    /// The same of PostgreSQL.
+    pub(super) async fn connect(url: &str, clients: HashMap<String, usize>) -> Result<Self> {
+        let pool = PgPoolOptions::new().max_connections(1).connect(url).await?;
+        Ok(Self { database: Database::Postgres(pool), clients })
     }
 
     /// Looks at all machines of pools and writes it down.
     pub(super) async fn look(&self, history: &History) -> Result<()> {
         let began = history.moment();
-        let rows: Vec<(String,)> = sqlx::query_as("SELECT body FROM machine WHERE pool IS NOT NULL")
-            .fetch_all(&self.pool)
-            .await
-            .context("reading the books")?;
+        let rows: Result<Vec<(String,)>, _> = match &self.database {
+            Database::Sqlite(pool) => sqlx::query_as(MACHINES).fetch_all(pool).await,
+            Database::Postgres(pool) => sqlx::query_as(MACHINES).fetch_all(pool).await,
+        };
+        let rows = rows.context("reading the books")?;
         let stock = rows.iter().map(|(body,)| self.stock(body)).collect::<Result<_>>()?;
         history.seen(began, stock);
         Ok(())
