@@ -86,6 +86,8 @@ ids! {
     RequestId,
     /// A pool's figures of a day.
     DemandId,
+    /// A machine that others are forked from.
+    GoldenId,
     /// Durable work.
     TaskId,
 }

@@ -135,7 +135,7 @@ impl Isolation {
             machines.make_directory(&id.to_string(), PRIVATE_DIRECTORY)?;
             return Ok(None);
         };
-        let uid = self.assign(range, &machines, id)?;
+        let uid = self.assign(range, layout, &machines, id)?;
         open_ways(layout, range.first)?;
         for disk in disks {
             give_volume(layout, disk, uid, range.first)?;
@@ -145,7 +145,13 @@ impl Isolation {
     }
 
     /// The machine's number: the one it has, else a free one.
-    fn assign(&self, range: UidRange, machines: &Directory, id: MachineId) -> io::Result<u32> {
+    fn assign(
+        &self,
+        range: UidRange,
+        layout: &Layout,
+        machines: &Directory,
+        id: MachineId,
+    ) -> io::Result<u32> {
         let _assigning = self.assigning.lock().unwrap_or_else(PoisonError::into_inner);
         let name = id.to_string();
         let home = machines.make_directory(&name, PRIVATE_DIRECTORY)?;
@@ -154,9 +160,12 @@ impl Isolation {
             return Ok(owner);
         }
         let mut taken = BTreeSet::new();
-        for other in machines.names()? {
-            // One that was removed meanwhile has no number any more.
-            taken.extend(machines.metadata(&other).map(|found| found.uid()));
+        for homes in [layout.machines(), layout.goldens()] {
+            let Ok(homes) = Directory::open(&homes) else { continue };
+            for other in homes.names()? {
+                // One that was removed meanwhile has no number any more.
+                taken.extend(homes.metadata(&other).map(|found| found.uid()));
+            }
         }
         taken.extend(users_of_processes()?);
         let free = range.beginning_at_place_of(id).find(|uid| !taken.contains(uid));
@@ -185,6 +194,13 @@ impl Isolation {
     /// Lets all machines read what has come to images and media since they were started.
     pub(crate) fn share(&self, layout: &Layout) -> io::Result<()> {
         self.range.map_or(Ok(()), |range| open_ways(layout, range.first))
+    }
+
+    /// Lets all machines read this file, which lies in a directory that they may pass.
+    pub(crate) fn share_file(&self, layout: &Layout, path: &Path) -> io::Result<()> {
+        let Some(range) = self.range else { return Ok(()) };
+        share(&layout.goldens(), range.first, 0o010)?;
+        share(path, range.first, 0o040)
     }
 
     /// Takes a volume back from the machine that had it.

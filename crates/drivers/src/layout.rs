@@ -1,6 +1,6 @@
 //! Where things lie in the data directory. Both drivers find each other's files by these names and by nothing else.
 
-use hostler_core::ids::{MachineId, MediumId, TemplateId, VolumeId};
+use hostler_core::ids::{GoldenId, MachineId, MediumId, TemplateId, VolumeId};
 use hostler_core::ports::DriverError;
 use hostler_core::templates::ImageFormat;
 use std::path::{Component, Path, PathBuf};
@@ -11,22 +11,45 @@ pub(crate) const MAKING: &str = ".making-";
 /// Name of what is being fetched, and kept for going on after a break: `.fetching-` and the key.
 pub(crate) const FETCHING: &str = ".fetching-";
 
+/// What a golden machine's disk is called, after its key.
+pub(crate) const GOLDEN_DISK: &str = "qcow2";
+
 /// The data directory and the names in it.
 #[derive(Clone, Debug)]
 pub(crate) struct Layout {
     root: PathBuf,
+    /// Whose homes and disks are meant.
+    of: Of,
+}
+
+/// What runs in a home of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Of {
+    Machines,
+    Goldens,
 }
 
 impl Layout {
     /// The directory is made absolute, so that children with another working directory find the files too.
     pub(crate) fn new(data_dir: &Path) -> Self {
-        Self { root: std::path::absolute(data_dir).unwrap_or_else(|_| data_dir.to_owned()) }
+        Self { root: std::path::absolute(data_dir).unwrap_or_else(|_| data_dir.to_owned()), of: Of::Machines }
     }
 
     /// The same names as a machine's process sees them, which works in its own directory: it may pass through the data
     /// directory, but perhaps not through those above.
     pub(crate) fn seen_by_machine() -> Self {
-        Self { root: PathBuf::from("../..") }
+        Self { root: PathBuf::from("../.."), of: Of::Machines }
+    }
+
+    /// The same names as a process of whatever this is the layout of sees them.
+    pub(crate) fn seen_from_home(&self) -> Self {
+        Self { of: self.of, ..Self::seen_by_machine() }
+    }
+
+    /// The same for golden machines: their homes and disks lie in a directory of their own, so that nobody takes one
+    /// for a machine or its disk for a volume.
+    pub(crate) fn for_goldens(&self) -> Self {
+        Self { root: self.root.clone(), of: Of::Goldens }
     }
 
     pub(crate) fn root(&self) -> &Path {
@@ -42,7 +65,19 @@ impl Layout {
     }
 
     pub(crate) fn volumes(&self) -> PathBuf {
-        self.root.join("volumes")
+        match self.of {
+            Of::Machines => self.root.join("volumes"),
+            Of::Goldens => self.goldens(),
+        }
+    }
+
+    pub(crate) fn goldens(&self) -> PathBuf {
+        self.root.join("goldens")
+    }
+
+    /// A file of a golden machine.
+    pub(crate) fn golden(&self, id: GoldenId, what: &str) -> PathBuf {
+        self.goldens().join(format!("{id}.{what}"))
     }
 
     pub(crate) fn volume(&self, id: VolumeId, format: ImageFormat) -> PathBuf {
@@ -62,7 +97,10 @@ impl Layout {
     }
 
     pub(crate) fn machines(&self) -> PathBuf {
-        self.root.join("machines")
+        match self.of {
+            Of::Machines => self.root.join("machines"),
+            Of::Goldens => self.goldens(),
+        }
     }
 
     pub(crate) fn machine(&self, id: MachineId) -> PathBuf {

@@ -30,6 +30,8 @@ pub struct SimConfig {
     pub cpus: u32,
     /// Memory that each host claims to have, MiB.
     pub memory_mib: u64,
+    /// Whether machines can be forked from golden ones; if not, every machine boots.
+    pub fork: bool,
     /// Faults by verb, present from the start.
     pub faults: BTreeMap<Verb, FaultConfig>,
 }
@@ -48,13 +50,14 @@ impl Default for SimConfig {
             persist: true,
             cpus: 1_024,
             memory_mib: 8 * 1024 * 1024,
+            fork: true,
             faults: BTreeMap::new(),
         }
     }
 }
 
 impl SimConfig {
-    /// Nothing takes time, nothing fails, nothing is kept on disk: for tests and benchmarks.
+    /// Nothing takes time, nothing fails, nothing is kept on disk, every machine boots: for tests and benchmarks.
     pub fn instant() -> Self {
         Self {
             boot_ms: 0,
@@ -63,6 +66,7 @@ impl SimConfig {
             volume_ms: 0,
             image_ms: 0,
             persist: false,
+            fork: false,
             ..Self::default()
         }
     }

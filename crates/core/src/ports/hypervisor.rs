@@ -5,9 +5,9 @@
 //! machine are never called at the same time (core's task holds the machine); verbs on different machines are.
 
 use super::driver::{DriverError, Progress};
-use crate::ids::{HostId, MachineId, MediumId, NetworkId, SnapshotId, TemplateId, VolumeId};
+use crate::ids::{GoldenId, HostId, MachineId, MediumId, NetworkId, SnapshotId, TemplateId, VolumeId};
 use crate::machines::Observed;
-use crate::templates::{Firmware, ImageFormat};
+use crate::templates::{Firmware, Image, ImageFormat};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -29,6 +29,9 @@ pub struct Capabilities {
     pub display: bool,
     /// Disks, cards, media, CPUs and memory can be changed while a machine runs, and snapshots be taken.
     pub live: bool,
+    /// Machines can be forked from golden ones.
+    #[serde(default)]
+    pub fork: bool,
 }
 
 /// How guest code is run.
@@ -57,6 +60,10 @@ pub struct HostFacts {
     pub kernel: String,
     /// What stands in the way, each a sentence; empty when all is well.
     pub problems: Vec<String>,
+    /// What the saved state of a machine depends on, in one text: it can only be loaded where this is the same. Empty
+    /// when not known.
+    #[serde(default)]
+    pub likeness: String,
 }
 
 /// How a machine starts.
@@ -208,6 +215,54 @@ pub struct MachineSpec {
     /// The snapshot with memory that it runs on from, instead of booting.
     #[serde(default)]
     pub snapshot: Option<SnapshotId>,
+    /// The golden machine that it is forked from, instead of booting: it runs on where that one was saved, with
+    /// everything that one was, until it is given an identity of its own.
+    #[serde(default)]
+    pub golden: Option<GoldenId>,
+}
+
+/// A golden machine: booted once, then saved, so that machines can be forked from it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GoldenSpec {
+    /// The key; file names derive from it.
+    pub id: GoldenId,
+    /// Virtual CPUs of all its forks.
+    pub vcpus: u32,
+    /// Their memory in MiB.
+    pub memory_mib: u64,
+    /// What it boots.
+    pub template: TemplateId,
+    /// The template's image.
+    pub image: Image,
+    /// Size of its disk in MiB; none when it has none.
+    pub disk_mib: Option<u64>,
+    /// How it starts.
+    pub boot: Boot,
+    /// Its cloud-init data.
+    pub seed: Option<Seed>,
+    /// How long it may take to boot and to come to rest.
+    pub patience: Duration,
+}
+
+/// A golden machine that was saved.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GoldenFacts {
+    /// What it was made with: [`HostFacts::likeness`] of then. Forks need the same.
+    pub likeness: String,
+    /// SHA-256 over memory, devices and disk, hexadecimal.
+    pub digest: String,
+    /// Bytes of its memory that are not zero.
+    pub memory_bytes: u64,
+    /// Bytes of the state of its devices.
+    pub state_bytes: u64,
+    /// Bytes of its disk that differ from the template's.
+    pub disk_bytes: u64,
+    /// From spawn to the agent's answer, milliseconds.
+    pub boot_ms: u64,
+    /// From there to rest, milliseconds.
+    pub rest_ms: u64,
+    /// Saving it, milliseconds.
+    pub save_ms: u64,
 }
 
 /// A snapshot as drivers need to know it.
@@ -461,6 +516,17 @@ pub trait Hypervisor: Send + Sync {
 
     /// Removes a snapshot from a machine that has a process. Success when it is not there.
     async fn snapshot_remove(&self, id: MachineId, snapshot: &SnapshotSpec) -> Result<(), DriverError>;
+
+    /// Boots a golden machine, waits until it has come to rest, saves it and ends it. Success when it was saved before.
+    /// What is left of an unfinished one is removed and it is made anew.
+    async fn golden_make(&self, spec: &GoldenSpec, progress: &Progress) -> Result<GoldenFacts, DriverError>;
+
+    /// Removes a golden machine, saved or not. Running forks run on; volumes made on its disk are unusable after this.
+    /// Success when nothing is left already.
+    async fn golden_remove(&self, id: GoldenId) -> Result<(), DriverError>;
+
+    /// Golden machines that lie here, saved or not, for comparing records with reality.
+    async fn goldens(&self) -> Result<Vec<GoldenId>, DriverError>;
 
     /// Hints that a machine changed by itself.
     fn events(&self) -> broadcast::Receiver<HypervisorEvent>;

@@ -3,7 +3,7 @@
 //! Verbs are idempotent and leave nothing half-made: what is unfinished lies under another name until it is whole.
 
 use super::driver::{DriverError, Progress};
-use crate::ids::{MediumId, SnapshotId, StorageId, TemplateId, VolumeId};
+use crate::ids::{GoldenId, MediumId, SnapshotId, StorageId, TemplateId, VolumeId};
 use crate::templates::{Checksum, Image, SourceFormat};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -55,8 +55,26 @@ pub struct VolumeSpec {
     pub id: VolumeId,
     /// Virtual size in MiB; at least the backing image's.
     pub size_mib: u64,
-    /// Copy-on-write on this template's disk; none makes an empty volume.
-    pub backing: Option<(TemplateId, Image)>,
+    /// Copy-on-write on this; none makes an empty volume.
+    pub backing: Option<Backing>,
+}
+
+/// What a new volume is a copy of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "on", rename_all = "snake_case")]
+pub enum Backing {
+    /// A template's disk.
+    Template {
+        /// Which template.
+        template: TemplateId,
+        /// Its image.
+        image: Image,
+    },
+    /// The disk that a golden machine had when it was saved.
+    Golden {
+        /// Which golden machine.
+        golden: GoldenId,
+    },
 }
 
 /// How full a storage is.

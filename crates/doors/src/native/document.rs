@@ -28,6 +28,7 @@ use utoipa_axum::router::OpenApiRouter;
         (name = "media", description = "ISO images that can be inserted into machines"),
         (name = "volumes", description = "Virtual disks, and the storages they lie in"),
         (name = "snapshots", description = "States of machines that can be gone back to"),
+        (name = "pools", description = "Stocks of ready machines, and machines that are lent"),
         (name = "networks", description = "Networks and their addresses"),
         (name = "hosts", description = "Computers that run virtual machines, and clusters of them"),
         (name = "tasks", description = "Durable work"),

@@ -47,6 +47,11 @@ pub(super) const MACHINES: &[Field] = &[
     Field::naming("addresses", Text, Kind::Address, "machine", "ip"),
     CREATED_AT,
     Field::own("updated_at", Moment),
+    Field::of("stock.pool", Key, "pool"),
+    Field::through("pool.name", Text, "pool", Kind::Pool, "name"),
+    Field::of("stock.state", Word, "stock"),
+    Field::of("stock.ready_at", Moment, "stocked_at"),
+    Field::of("checkout.until", Moment, "lent_until"),
 ];
 
 /// Templates.

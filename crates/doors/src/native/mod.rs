@@ -4,12 +4,13 @@
 //! * Commands that take time answer 202 with the object and its task, and `Location` names the task; wait for it with
 //!   `GET /tasks/{task}?wait_s=30` or follow `GET /events`.
 //! * Lists page by opaque cursors. Unknown parameters and unknown fields are errors.
-//! * Creations of machines, templates and volumes take an `Idempotency-Key`.
+//! * Creations of machines, templates, volumes and checkouts take an `Idempotency-Key`.
 //!
 //! Quirks: a request over the unix socket of the server's own user needs no token (the command line relies on it).
 //! `Idempotent-Replayed` is missing when two requests with the same key run at the very same time.
 
 mod accounts;
+mod checkouts;
 mod disks;
 mod document;
 mod events;
@@ -20,6 +21,7 @@ mod maintenance;
 mod media;
 mod outside;
 mod places;
+mod pools;
 mod render;
 mod rights;
 mod sessions;
@@ -72,6 +74,8 @@ fn routes() -> OpenApiRouter<DoorState> {
         .merge(snapshots::routes())
         .merge(media::routes())
         .merge(places::routes())
+        .merge(pools::routes())
+        .merge(checkouts::routes())
         .merge(tasks::routes())
         .merge(rights::routes())
         .merge(accounts::routes())

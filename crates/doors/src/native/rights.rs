@@ -217,15 +217,15 @@ impl From<domain::Grant> for Grant {
 
 impl From<domain::Amounts> for Amounts {
     fn from(amounts: domain::Amounts) -> Self {
-        let domain::Amounts { machines, vcpus, memory_mib, disk_mib, addresses, checkouts: _ } = amounts;
-        Self { machines, vcpus, memory_mib, disk_mib, addresses }
+        let domain::Amounts { machines, vcpus, memory_mib, disk_mib, addresses, checkouts } = amounts;
+        Self { machines, vcpus, memory_mib, disk_mib, addresses, checkouts }
     }
 }
 
 impl From<Amounts> for domain::Amounts {
     fn from(amounts: Amounts) -> Self {
-        let Amounts { machines, vcpus, memory_mib, disk_mib, addresses } = amounts;
-        Self { machines, vcpus, memory_mib, disk_mib, addresses, checkouts: None }
+        let Amounts { machines, vcpus, memory_mib, disk_mib, addresses, checkouts } = amounts;
+        Self { machines, vcpus, memory_mib, disk_mib, addresses, checkouts }
     }
 }
 

@@ -9,6 +9,7 @@
 //! * unknown fields of a request are errors; clients must ignore unknown fields of an answer.
 
 mod access;
+mod checkouts;
 mod disks;
 mod lists;
 mod machines;
@@ -16,6 +17,7 @@ mod media;
 mod networks;
 mod outside;
 mod places;
+mod pools;
 mod rights;
 mod snapshots;
 mod tasks;
@@ -24,6 +26,9 @@ mod words;
 pub use access::{
     Account, AccountCreate, AccountEdit, Group, GroupCreate, GroupEdit, LoggedIn, Login, Password, SshKey,
     SshKeyCreate, Token, TokenCreate, TokenCreated, Whoami,
+};
+pub use checkouts::{
+    Birth, Checkout, CheckoutCreate, CheckoutEdit, Lent, Phase, Request, RequestCreate, Requests, Stock,
 };
 pub use disks::{
     Image, ImageSource, Storage, Template, TemplateCreate, Volume, VolumeAttach, VolumeCreate, VolumeGrow,
@@ -41,6 +46,10 @@ pub use media::{MediaAsk, Medium, MediumCreate};
 pub use networks::{Inbound, InboundRule, Network, NetworkCreate, Source, Subnet, Uplink};
 pub use outside::{Directory, DirectoryChecked, DirectorySynced, Provider};
 pub use places::{Accelerator, Address, AddressReserve, Cluster, Host, HostFacts, Range};
+pub use pools::{
+    FiguresAsk, Golden, Pool, PoolDay, PoolEdit, PoolFailure, PoolFigures, PoolShown, PoolSpec, Pools, Probe,
+    Spread, StockAsk, Trouble,
+};
 pub use rights::{Amounts, Deed, Grant, GrantSet, Grants, Quota, Quotas};
 pub use snapshots::{Snapshot, SnapshotCreate, SnapshotRevert, SnapshotVolume};
 pub use tasks::{
@@ -49,7 +58,7 @@ pub use tasks::{
 };
 pub use words::{
     Action, Firmware, ImageFormat, Level, Life, MediumState, NetworkKind, Observed, Power, Protocol, Role,
-    SnapshotState, SourceFormat, TaskState, TemplateState, VolumeState,
+    SnapshotState, SourceFormat, StockState, TaskState, TemplateState, VolumeState,
 };
 
 use serde::{Deserialize, Serialize};

@@ -182,7 +182,7 @@ mod tests {
         std::fs::create_dir(&inside).unwrap();
         std::fs::write(&outside, vec![7; 1 << 20]).unwrap();
         let evil = directory.path().join("evil.qcow2");
-        let backing = crate::local::overlay::Backing {
+        let backing = crate::local::overlay::Lower {
             path: outside.to_str().unwrap().into(),
             format: hostler_core::templates::ImageFormat::Raw,
         };
@@ -205,7 +205,7 @@ mod tests {
         std::fs::create_dir(&inside).unwrap();
         let (evil, volume) = (directory.path().join("evil.raw"), inside.join("volume.qcow2"));
         std::fs::write(directory.path().join("secret"), vec![0x5e; 1 << 20]).unwrap();
-        let backing = crate::local::overlay::Backing {
+        let backing = crate::local::overlay::Lower {
             path: directory.path().join("secret").to_str().unwrap().into(),
             format: hostler_core::templates::ImageFormat::Raw,
         };

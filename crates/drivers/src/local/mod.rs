@@ -25,15 +25,15 @@ use crate::durable::{
 };
 use crate::fetch;
 use crate::fetch::{FetchRules, Fetcher};
-use crate::layout::{FETCHING, Layout, MAKING, plain_file_name};
+use crate::layout::{FETCHING, GOLDEN_DISK, Layout, MAKING, plain_file_name};
 use crate::spawn::resolve_binary;
 use hostler_core::fail::fail_point;
-use hostler_core::ids::{MediumId, SnapshotId, StorageId, TemplateId, VolumeId};
+use hostler_core::ids::{GoldenId, MediumId, SnapshotId, StorageId, TemplateId, VolumeId};
 use hostler_core::ports::{
-    DriverError, ImageSource, MediumFacts, Progress, Storage, StorageFacts, StorageItem, VolumeSpec,
+    Backing, DriverError, ImageSource, MediumFacts, Progress, Storage, StorageFacts, StorageItem, VolumeSpec,
 };
 use hostler_core::templates::{Image, ImageDisk, ImageFormat};
-use overlay::Backing;
+use overlay::Lower;
 use std::collections::BTreeSet;
 use std::fs::{File, Metadata};
 use std::io;
@@ -255,13 +255,20 @@ fn own(layout: &Layout, directory: &Path) -> Result<(), DriverError> {
     }
 }
 
-fn make_volume(layout: &Layout, spec: &VolumeSpec, path: &Path) -> Result<(), DriverError> {
+/// Makes a volume at this path, which is in the layout's directory of volumes.
+pub(crate) fn make_volume(layout: &Layout, spec: &VolumeSpec, path: &Path) -> Result<(), DriverError> {
     let failed = |error: io::Error| io_failed("cannot make the volume", &error);
     if path.try_exists().map_err(failed)? {
         return Ok(());
     }
-    let disk = spec.backing.as_ref().and_then(|(template, image)| Some((*template, image.disk.as_ref()?)));
-    let backing = disk.map(|(template, disk)| backing(layout, template, disk, spec.size_mib)).transpose()?;
+    let backing = match &spec.backing {
+        Some(Backing::Template { template, image }) => {
+            let disk = image.disk.as_ref();
+            disk.map(|disk| on_template(layout, *template, disk, spec.size_mib)).transpose()?
+        }
+        Some(Backing::Golden { golden }) => Some(on_golden(layout, *golden, spec.size_mib)?),
+        None => None,
+    };
     let bytes = spec.size_mib.checked_mul(MIB).ok_or_else(|| DriverError::refused("no disk is so large"))?;
     let image = overlay::empty_image(bytes, backing.as_ref())?;
     let directory = layout.volumes();
@@ -270,12 +277,12 @@ fn make_volume(layout: &Layout, spec: &VolumeSpec, path: &Path) -> Result<(), Dr
 }
 
 /// The path in an overlay is relative, so that the data directory as a whole can be moved.
-fn backing(
+fn on_template(
     layout: &Layout,
     template: TemplateId,
     disk: &ImageDisk,
     size_mib: u64,
-) -> Result<Backing, DriverError> {
+) -> Result<Lower, DriverError> {
     let file = plain_file_name(&disk.file)?;
     if size_mib < disk.size_mib {
         return Err(DriverError::refused(format!(
@@ -286,7 +293,23 @@ fn backing(
     if !layout.image(template).join(file).is_file() {
         return Err(DriverError::gone("the template's disk is not there"));
     }
-    Ok(Backing { path: format!("../images/{template}/{file}"), format: disk.format })
+    Ok(Lower { path: format!("../images/{template}/{file}"), format: disk.format })
+}
+
+fn on_golden(layout: &Layout, golden: GoldenId, size_mib: u64) -> Result<Lower, DriverError> {
+    let disk = layout.golden(golden, GOLDEN_DISK);
+    let found = disk.symlink_metadata().is_ok_and(|found| found.is_file());
+    if !found {
+        return Err(DriverError::gone("the golden machine's disk is not there"));
+    }
+    let bytes = overlay::virtual_bytes(&mut open_volume(&disk)?)?;
+    if size_mib.saturating_mul(MIB) < bytes {
+        return Err(DriverError::refused(format!(
+            "a volume of {size_mib} MiB cannot hold the golden machine's disk of {} MiB",
+            bytes / MIB
+        )));
+    }
+    Ok(Lower { path: format!("../goldens/{golden}.{GOLDEN_DISK}"), format: ImageFormat::Qcow2 })
 }
 
 fn open_volume(path: &Path) -> Result<File, DriverError> {

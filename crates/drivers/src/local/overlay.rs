@@ -25,7 +25,7 @@ const LARGEST: u64 = 64 << 40;
 
 /// The file that an overlay lies on.
 #[derive(Clone, Debug)]
-pub(super) struct Backing {
+pub(super) struct Lower {
     /// Path, absolute or relative to the overlay.
     pub(super) path: String,
     /// Its format, written into the overlay so that nobody ever probes for it.
@@ -33,7 +33,7 @@ pub(super) struct Backing {
 }
 
 /// The bytes of an image without data. `size` is the virtual size in bytes, a multiple of 512.
-pub(super) fn empty_image(size: u64, backing: Option<&Backing>) -> Result<Vec<u8>, DriverError> {
+pub(super) fn empty_image(size: u64, backing: Option<&Lower>) -> Result<Vec<u8>, DriverError> {
     if size == 0 || size > LARGEST || !size.is_multiple_of(512) {
         return Err(DriverError::refused(format!("a volume cannot have {size} bytes")));
     }
@@ -140,7 +140,7 @@ mod tests {
             String::from_utf8_lossy(&output.stdout).into_owned()
         };
         std::fs::write(directory.path().join("base.raw"), vec![7; 1 << 20]).unwrap();
-        let backing = Backing { path: "base.raw".into(), format: ImageFormat::Raw };
+        let backing = Lower { path: "base.raw".into(), format: ImageFormat::Raw };
         for size in [1 << 20, 10 << 30, 3 << 40, LARGEST] {
             for backing in [None, Some(&backing)] {
                 let image = empty_image(size, backing).unwrap();
@@ -162,7 +162,7 @@ mod tests {
         let looked = |image: &[u8]| inspect(&mut Cursor::new(image), SourceFormat::Qcow2, 4096);
         let inspected = looked(&empty_image(1 << 30, None).unwrap()).unwrap();
         assert_eq!(inspected.virtual_bytes, 1 << 30);
-        let backing = Backing { path: "/etc/passwd".into(), format: ImageFormat::Raw };
+        let backing = Lower { path: "/etc/passwd".into(), format: ImageFormat::Raw };
         let overlay = empty_image(1 << 30, Some(&backing)).unwrap();
         let error = looked(&overlay).unwrap_err();
         assert!(error.detail.contains("backing file"));

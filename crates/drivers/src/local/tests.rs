@@ -1,5 +1,6 @@
 //! The storage as its callers see it, with a real `qemu-img`.
 
+use super::overlay::Lower;
 use super::test_world::{qemu_img, storage};
 use super::*;
 use hostler_core::ports::DriverErrorKind;
@@ -33,7 +34,11 @@ async fn an_image_is_imported_once_and_volumes_lie_on_it() {
     assert!(heard.lock().unwrap().is_sorted() && *heard.lock().unwrap().last().unwrap() == 1.0);
     assert_eq!(storage.image_make(TEMPLATE, &source, &Progress::ignored()).await.unwrap(), image);
 
-    let spec = VolumeSpec { id: VOLUME, size_mib: 16, backing: Some((TEMPLATE, image.clone())) };
+    let spec = VolumeSpec {
+        id: VOLUME,
+        size_mib: 16,
+        backing: Some(Backing::Template { template: TEMPLATE, image: image.clone() }),
+    };
     storage.volume_make(&spec).await.unwrap();
     storage.volume_make(&spec).await.unwrap();
     assert!(storage.volume_usage(VOLUME).await.unwrap() < 1 << 20);
@@ -66,7 +71,7 @@ async fn what_is_refused_leaves_nothing_behind() {
     let directory = tempfile::tempdir().unwrap();
     let storage = storage(&directory.path().join("data"));
     let make = async |source: ImageSource| storage.image_make(TEMPLATE, &source, &Progress::ignored()).await;
-    let backing = Backing { path: "/etc/passwd".into(), format: ImageFormat::Raw };
+    let backing = Lower { path: "/etc/passwd".into(), format: ImageFormat::Raw };
     let path = directory.path().join("evil.qcow2");
     std::fs::write(&path, overlay::empty_image(1 << 20, Some(&backing)).unwrap()).unwrap();
     let evil =
@@ -98,7 +103,7 @@ async fn a_header_that_a_guest_writes_onto_its_disk_is_only_bytes() {
     let storage = storage(&directory.path().join("data"));
     let secret = directory.path().join("secret");
     std::fs::write(&secret, vec![0x5e; 1 << 20]).unwrap();
-    let backing = Backing { path: secret.to_str().unwrap().into(), format: ImageFormat::Raw };
+    let backing = Lower { path: secret.to_str().unwrap().into(), format: ImageFormat::Raw };
     let evil = directory.path().join("evil.raw");
     std::fs::write(&evil, overlay::empty_image(1 << 20, Some(&backing)).unwrap()).unwrap();
     let spec = VolumeSpec { id: VOLUME, size_mib: 16, backing: None };

@@ -47,6 +47,10 @@ pub(super) const MODULE_MIB: u64 = 128;
 const AMPLE_MIB: u64 = 1024;
 const SPARES_BOUNCE_BUFFERS: &str = "swiotlb=noforce";
 
+/// What a card does itself for one kind of plug and not for another.
+const NO_OFFLOADS: &str = ",csum=off,gso=off,guest_csum=off,guest_tso4=off,guest_tso6=off,guest_ecn=off,guest_ufo=off,\
+                           host_tso4=off,host_tso6=off,host_ecn=off,host_ufo=off";
+
 /// What is the same for all machines of this host.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Platform<'a> {
@@ -69,6 +73,26 @@ pub(super) enum Wire {
     User(Option<u16>),
     /// A tap, as a descriptor that the process inherits.
     Tap(RawFd),
+    /// Nothing at all: what a golden machine's card is plugged into, so that a fork's can be plugged into anything.
+    Nothing,
+}
+
+/// Where a machine's memory comes from. Descriptors are those that the process inherits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Memory {
+    /// It begins empty.
+    Own,
+    /// It is this file, written to by the machine: a golden one.
+    Golden(RawFd),
+    /// It is a copy of this file, made page by page on writing; the devices come later.
+    Forked(RawFd),
+}
+
+impl Memory {
+    /// A card's offloads depend on what it is plugged into, and a saved card can only be loaded with the same.
+    fn travels(self) -> bool {
+        self != Self::Own
+    }
 }
 
 /// The arguments, without the program's name. `wires` has the host's end of each card.
@@ -77,9 +101,10 @@ pub(super) fn command_line(
     platform: Platform<'_>,
     layout: &Layout,
     wires: &[Wire],
+    memory: Memory,
 ) -> Result<Vec<String>, DriverError> {
     let mut line = Line::default();
-    foundation(&mut line, spec, platform)?;
+    foundation(&mut line, spec, platform, memory)?;
     channels(&mut line);
     boot(&mut line, spec, layout)?;
     disks(&mut line, spec, layout, firmware::last_slot(platform.machine_type))?;
@@ -88,11 +113,14 @@ pub(super) fn command_line(
         return Err(DriverError::refused("a machine can have 8 network cards at most"));
     }
     for (index, nic) in spec.nics.iter().enumerate() {
-        network_card(&mut line, index, nic, wires.get(index).copied())?;
+        network_card(&mut line, index, nic, wires.get(index).copied(), memory)?;
     }
     if let Some(snapshot) = spec.snapshot {
         // The name is the same in every disk; memory is found in the one that has it.
         line.option("-loadvm", snapshot.to_string());
+    }
+    if let Memory::Forked(_) = memory {
+        line.option("-incoming", "defer");
     }
     Ok(line.0)
 }
@@ -111,7 +139,12 @@ impl Line {
     }
 }
 
-fn foundation(line: &mut Line, spec: &MachineSpec, platform: Platform<'_>) -> Result<(), DriverError> {
+fn foundation(
+    line: &mut Line,
+    spec: &MachineSpec,
+    platform: Platform<'_>,
+    from: Memory,
+) -> Result<(), DriverError> {
     if spec.vcpus == 0 || spec.memory_mib == 0 {
         return Err(DriverError::refused("a machine needs at least one CPU and some memory"));
     }
@@ -128,7 +161,15 @@ fn foundation(line: &mut Line, spec: &MachineSpec, platform: Platform<'_>) -> Re
     let most_cpus = platform.host_cpus.clamp(2, MAX_LIVE_CPUS).max(spec.vcpus);
     line.option("-smp", format!("cpus={},maxcpus={most_cpus}", spec.vcpus));
     line.option("-m", memory(spec, platform));
-    line.option("-object", format!("memory-backend-ram,id=ram,size={}M", spec.memory_mib));
+    let size = format!("id=ram,size={}M", spec.memory_mib);
+    // Opened by descriptor: a file that has no name cannot be mistaken, and needs no way to it.
+    let file = |fd, share| format!("memory-backend-file,{size},mem-path=/proc/self/fd/{fd},share={share}");
+    let backend = match from {
+        Memory::Own => format!("memory-backend-ram,{size}"),
+        Memory::Golden(fd) => file(fd, "on"),
+        Memory::Forked(fd) => file(fd, "off"),
+    };
+    line.option("-object", backend);
     line.option("-rtc", "base=utc");
     // A guest that turns itself off leaves its process behind with status `shutdown`, so that nobody who looks later
     // takes it for a crash.
@@ -290,22 +331,33 @@ fn drive(line: &mut Line, spec: &MachineSpec, layout: &Layout) -> Result<(), Dri
     Ok(())
 }
 
-fn network_card(line: &mut Line, index: usize, nic: &NicSpec, wire: Option<Wire>) -> Result<(), DriverError> {
+fn network_card(
+    line: &mut Line,
+    index: usize,
+    nic: &NicSpec,
+    wire: Option<Wire>,
+    memory: Memory,
+) -> Result<(), DriverError> {
     if !is_mac(&nic.mac) {
         return Err(DriverError::refused(format!("{:?} is not a MAC address", nic.mac)));
     }
     let NicNames { device, netdev: id } = NicNames::of(&nic.mac);
     let netdev = match (&nic.link, wire) {
-        (Link::User { outbound, forward }, Some(Wire::User(port))) => user(&id, *outbound, *forward, port),
-        (Link::Bridge { .. }, Some(Wire::Tap(descriptor))) => format!("tap,id={id},fd={descriptor}"),
+        (Link::User { outbound, forward }, Some(Wire::User(port))) => {
+            Some(user(&id, *outbound, *forward, port))
+        }
+        (Link::Bridge { .. }, Some(Wire::Tap(descriptor))) => Some(format!("tap,id={id},fd={descriptor}")),
+        (_, Some(Wire::Nothing)) => None,
         _ => return Err(DriverError::internal(format!("the card {} has no wire of its kind", nic.mac))),
     };
-    line.option("-netdev", netdev);
+    let plugged = if netdev.is_some() { format!(",netdev={id}") } else { String::new() };
+    netdev.into_iter().for_each(|netdev| line.option("-netdev", netdev));
+    let offloads = if memory.travels() { NO_OFFLOADS } else { "" };
     line.option(
         "-device",
         // No boot ROM: nothing boots from this network, and loading it costs time.
         format!(
-            "virtio-net-pci,id={device},netdev={id},mac={},addr={:02x}.0,romfile=",
+            "virtio-net-pci,id={device}{plugged},mac={},addr={:02x}.0,romfile={offloads}",
             nic.mac,
             NIC_SLOTS.start + index
         ),
@@ -384,11 +436,18 @@ mod tests {
             }),
             medium: None,
             snapshot: None,
+            golden: None,
         }
     }
 
     fn line(spec: &MachineSpec) -> Result<Vec<String>, DriverError> {
-        command_line(spec, PLATFORM, &Layout::new(Path::new("/data,dir")), &[Wire::User(Some(40001))])
+        command_line(
+            spec,
+            PLATFORM,
+            &Layout::new(Path::new("/data,dir")),
+            &[Wire::User(Some(40001))],
+            Memory::Own,
+        )
     }
 
     #[test]
@@ -506,7 +565,7 @@ mod tests {
         let network = hostler_core::ids::NetworkId(Uuid::from_u128(4));
         spec.nics[0].link = Link::Bridge { network, bridge: "br0".into(), address: None };
         let layout = Layout::new(Path::new("/data"));
-        let joined = command_line(&spec, PLATFORM, &layout, &[Wire::Tap(17)]).unwrap().join(" ");
+        let joined = command_line(&spec, PLATFORM, &layout, &[Wire::Tap(17)], Memory::Own).unwrap().join(" ");
         assert!(
             joined.contains(
                 "-netdev tap,id=net-525400000001,fd=17 -device virtio-net-pci,id=nic-525400000001,"

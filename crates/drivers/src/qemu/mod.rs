@@ -10,6 +10,7 @@ mod banner;
 mod command_line;
 mod find;
 pub mod firmware;
+mod goldens;
 mod guest_agent;
 #[cfg(test)]
 mod isolation_tests;
@@ -39,11 +40,12 @@ pub use crate::isolation::UidRange;
 use crate::layout::Layout;
 use crate::spawn::{landlock_problem, resolve_binary};
 use command_line::{AGENT_SOCKET, GUEST_AGENT_SOCKET, SERIAL_SOCKET, VNC_SOCKET};
-use hostler_core::ids::{HostId, MachineId, MediumId, VolumeId};
+use goldens::Shelf;
+use hostler_core::ids::{GoldenId, HostId, MachineId, MediumId, VolumeId};
 use hostler_core::ports::{
-    Capabilities, CommandOutput, Console, DiskSpec, DriverError, DriverErrorKind, GuestCommand, GuestFacts,
-    HostFacts, Hypervisor, HypervisorEvent, Identity, IoLimits, MachineSpec, NicSpec, Progress, Sighting,
-    SnapshotSpec,
+    Capabilities, CommandOutput, Console, DiskSpec, DriverError, DriverErrorKind, GoldenFacts, GoldenSpec,
+    GuestCommand, GuestFacts, HostFacts, Hypervisor, HypervisorEvent, Identity, IoLimits, MachineSpec,
+    NicSpec, Progress, Sighting, SnapshotSpec,
 };
 use probe::Probed;
 use process::Process;
@@ -106,13 +108,25 @@ impl QemuConfig {
 #[derive(Debug)]
 pub struct QemuHypervisor {
     driver: Arc<Driver>,
+    /// Golden machines, whose homes are elsewhere.
+    goldens: Arc<Driver>,
 }
 
 impl QemuHypervisor {
     /// Touches nothing yet; [`Hypervisor::adopt`] is the first to look at the host.
     pub fn new(config: QemuConfig) -> Self {
-        let driver = Driver {
-            layout: Layout::new(&config.data_dir),
+        let layout = Layout::new(&config.data_dir);
+        let shelf = Arc::new(Shelf::default());
+        let of = |layout| Arc::new(Driver::new(config.clone(), layout, shelf.clone()));
+        Self { driver: of(layout.clone()), goldens: of(layout.for_goldens()) }
+    }
+}
+
+impl Driver {
+    fn new(config: QemuConfig, layout: Layout, shelf: Arc<Shelf>) -> Self {
+        Self {
+            layout,
+            shelf,
             binary: resolve_binary(&config.binary),
             isolation: Isolation::new(config.uids),
             groups: Groups::default(),
@@ -123,14 +137,14 @@ impl QemuHypervisor {
             probed: tokio::sync::Mutex::default(),
             events: broadcast::Sender::new(1024),
             closing: CancellationToken::new(),
-        };
-        Self { driver: Arc::new(driver) }
+        }
     }
 }
 
 impl Drop for QemuHypervisor {
     fn drop(&mut self) {
         self.driver.closing.cancel();
+        self.goldens.closing.cancel();
     }
 }
 
@@ -154,6 +168,8 @@ struct Driver {
     ports: Mutex<HashSet<u16>>,
     probed: tokio::sync::Mutex<Option<Probed>>,
     events: broadcast::Sender<HypervisorEvent>,
+    /// Golden machines that forks start from.
+    shelf: Arc<Shelf>,
     /// Ends the tasks that watch machines.
     closing: CancellationToken,
 }
@@ -269,6 +285,7 @@ impl Hypervisor for QemuHypervisor {
             console_log: true,
             display: true,
             live: true,
+            fork: true,
         }
     }
 
@@ -430,6 +447,18 @@ impl Hypervisor for QemuHypervisor {
         self.driver.snapshot_remove(id, snapshot).await
     }
 
+    async fn golden_make(&self, spec: &GoldenSpec, progress: &Progress) -> Result<GoldenFacts, DriverError> {
+        self.goldens.golden_make(spec, progress).await
+    }
+
+    async fn golden_remove(&self, id: GoldenId) -> Result<(), DriverError> {
+        self.goldens.golden_remove(id).await
+    }
+
+    async fn goldens(&self) -> Result<Vec<GoldenId>, DriverError> {
+        self.goldens.goldens().await
+    }
+
     fn events(&self) -> broadcast::Receiver<HypervisorEvent> {
         self.driver.events.subscribe()
     }
@@ -484,6 +513,7 @@ fn host_facts(driver: &Driver, probed: Option<&Probed>, mut problems: Vec<String
         memory_mib: host_memory_mib(),
         kernel: probed.map_or_else(kernel, |probed| probed.kernel().to_owned()),
         problems,
+        likeness: probed.and_then(|probed| goldens::likeness(probed).ok()).unwrap_or_default(),
     }
 }
 

@@ -152,6 +152,13 @@ impl Qmp {
         serde_json::from_value(value).map_err(|error| nonsense(&format!("{command}: {error}")))
     }
 
+    /// What is saved or loaded from now on has no memory that lies in a shared file.
+    pub(super) async fn without_memory(&self) -> Result<(), DriverError> {
+        let capability = serde_json::json!({ "capability": "x-ignore-shared", "state": true });
+        let capabilities = serde_json::json!({ "capabilities": [capability] });
+        self.execute("migrate-set-capabilities", capabilities).await.map(drop)
+    }
+
     /// The run state, e.g. `running`.
     pub(super) async fn status(&self) -> Result<String, DriverError> {
         Ok(self.ask::<Status>("query-status").await?.status)

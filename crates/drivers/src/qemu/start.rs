@@ -3,8 +3,9 @@
 //! The server may die between any two of these steps; each leaves enough behind for the next server to go on or to
 //! clean up. The fail points name the places (see [`fail_point`]).
 
-use super::command_line::{CODE_MIB, Platform, QMP_SOCKET, Wire, command_line};
+use super::command_line::{CODE_MIB, Memory, Platform, QMP_SOCKET, Wire, command_line};
 use super::firmware;
+use super::goldens::Loaded;
 use super::probe::Probed;
 use super::process::{self, Process};
 use super::qmp::Qmp;
@@ -12,12 +13,12 @@ use super::record::{Home, QEMU_LOG, StartRecord};
 use super::{Driver, Running, Turn, locked, seed, snapshots, stop};
 use crate::cgroup::Bounds;
 use crate::durable::{blocking, io_failed};
-use crate::layout::Layout;
 use crate::network::tap;
 use crate::spawn::Confinement;
 use hostler_core::fail::fail_point;
 use hostler_core::ids::MachineId;
-use hostler_core::ports::{DriverError, DriverErrorKind, Link, MachineSpec, Sighting};
+use hostler_core::ports::{Accelerator, DriverError, DriverErrorKind, Link, MachineSpec, Sighting};
+use serde_json::json;
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -30,6 +31,10 @@ use tokio::net::UnixStream;
 const SPAWN_PATIENCE: Duration = Duration::from_secs(30);
 /// QEMU makes its sockets itself; there is nothing to wait on but their appearance.
 const SOCKET_INTERVAL: Duration = Duration::from_millis(3);
+/// Loading takes ten milliseconds.
+const LOAD_INTERVAL: Duration = Duration::from_millis(1);
+/// QEMU's word for a process that has not yet loaded what it shall run on from.
+const LOADING: &str = "inmigrate";
 /// A port that was free a moment ago may be taken when QEMU binds it.
 const PORT_TRIES: usize = 4;
 
@@ -39,31 +44,39 @@ impl Driver {
         let probed = self.probed(false).await?;
         let turn = self.turn(spec.id).await;
         if let Some(running) = self.find(spec.id).await? {
-            if running.record.generation >= spec.generation {
-                return let_run(&running).await;
+            let status = running.qmp.status().await?;
+            // One whose server died before it could be told what to load is of no use.
+            if running.record.generation >= spec.generation && status != LOADING {
+                return let_run(&running, &status).await;
             }
             running.ending.store(true, std::sync::atomic::Ordering::Release);
             stop::end(&running.process, Some(&running.qmp)).await?;
         }
+        let memory = match spec.golden {
+            Some(golden) => Origin::Forked(self.golden_loaded(golden, &probed).await?),
+            None => Origin::Own,
+        };
         for _ in 1..PORT_TRIES {
-            match self.launch(spec, &probed, &turn).await {
+            match self.launch(spec, &probed, &turn, &memory).await {
                 Err(error) if error.detail.contains("Could not set up host forwarding rule") => {
                     tracing::info!(machine.id = %spec.id, "a forwarded port was taken meanwhile; trying another");
                 }
                 other => return other,
             }
         }
-        self.launch(spec, &probed, &turn).await
+        self.launch(spec, &probed, &turn, &memory).await
     }
 
-    async fn launch(
+    /// Spawns the machine and lets it run. To be called in its turn, while it has no process.
+    pub(super) async fn launch(
         self: &Arc<Self>,
         spec: &MachineSpec,
         probed: &Probed,
         turn: &Turn,
+        memory: &Origin,
     ) -> Result<Sighting, DriverError> {
         let ports = self.take_ports(spec)?;
-        let launched = self.launch_with(spec, probed, turn, ports.clone()).await;
+        let launched = self.launch_with(spec, probed, turn, ports.clone(), memory).await;
         if launched.is_err() {
             self.release_ports(&ports);
         }
@@ -76,22 +89,21 @@ impl Driver {
         probed: &Probed,
         turn: &Turn,
         forwards: Vec<Option<u16>>,
+        origin: &Origin,
     ) -> Result<Sighting, DriverError> {
-        let accelerator = probed.accelerator.as_ref().ok_or_else(|| {
-            DriverError::unsupported(format!("no guest code can run here: {}", probed.outcomes.join("; ")))
-        })?;
+        let accelerator = usable(probed)?;
         let machine_type = firmware::machine_type(&probed.machine_type, &spec.boot);
-        let platform = Platform {
-            machine_type: &machine_type,
-            accelerator: &accelerator.name,
-            cpu: &accelerator.cpu,
-            host_cpus: super::host_cpus(),
-            host_memory_mib: super::host_memory_mib(),
+        let platform = platform(accelerator, &machine_type);
+        let (memory, mut inherited) = origin.descriptors()?;
+        let wires = if let Origin::Golden(_) = origin {
+            vec![Wire::Nothing; spec.nics.len()]
+        } else {
+            let taps = open_taps(spec).await?;
+            let wires = wires(&forwards, &taps);
+            inherited.extend(taps.into_iter().flatten());
+            wires
         };
-        let taps = open_taps(spec).await?;
-        let wires = wires(&forwards, &taps);
-        let arguments = command_line(spec, platform, &Layout::seen_by_machine(), &wires)?;
-        let taps: Vec<OwnedFd> = taps.into_iter().flatten().collect();
+        let arguments = command_line(spec, platform, &self.layout.seen_from_home(), &wires, memory)?;
         let record = StartRecord {
             generation: spec.generation,
             qemu_version: probed.version().to_owned(),
@@ -106,13 +118,13 @@ impl Driver {
             // One piece of blocking work, so that a caller who gives up cannot leave a process without its pid file.
             blocking(move || {
                 let _turn = turn;
-                spawn_recorded(&driver, &home, &record, &spec, Given { kvm, taps })
+                spawn_recorded(&driver, &home, &record, &spec, Given { kvm, inherited })
             })
             .await?
         };
         // Memory is loaded before QEMU says its first word.
         let patience = if spec.snapshot.is_some() { snapshots::PATIENCE } else { SPAWN_PATIENCE };
-        match self.let_boot(&home, &process, patience).await {
+        match self.let_boot(&home, &process, origin, patience).await {
             Ok(qmp) => {
                 let id = spec.id;
                 let running = Running { id, home, record, process, qmp, ending: AtomicBool::new(false) };
@@ -127,9 +139,18 @@ impl Driver {
     }
 
     /// Connects to the process that was just spawned and lets guest code run.
-    async fn let_boot(&self, home: &Home, process: &Process, patience: Duration) -> Result<Qmp, DriverError> {
+    async fn let_boot(
+        &self,
+        home: &Home,
+        process: &Process,
+        origin: &Origin,
+        patience: Duration,
+    ) -> Result<Qmp, DriverError> {
         let booting = async {
             let qmp = Qmp::negotiate(first_connection(home).await?, patience).await?;
+            if let Origin::Forked(golden) = origin {
+                load(&qmp, golden).await?;
+            }
             qmp.execute("cont", serde_json::Value::Null).await?;
             Ok(qmp)
         };
@@ -225,20 +246,80 @@ fn wires(forwards: &[Option<u16>], taps: &[Option<OwnedFd>]) -> Vec<Wire> {
     forwards.iter().zip(taps).map(wire).collect()
 }
 
-/// A machine that runs already. One whose server died just before letting it run is let run now.
-async fn let_run(running: &Running) -> Result<Sighting, DriverError> {
-    if running.qmp.status().await? == "prelaunch" {
+/// A machine that runs already. One whose server died just before letting it run is let run now. A fork waits in
+/// another state for that, which is also that of a machine that somebody paused: nobody starts one of those.
+async fn let_run(running: &Running, status: &str) -> Result<Sighting, DriverError> {
+    if status == "prelaunch" || status == "paused" && running.record.spec.golden.is_some() {
         running.command("cont").await?;
     }
     Ok(running.sighting().await)
+}
+
+/// Where a machine's memory comes from.
+pub(super) enum Origin {
+    /// It begins empty.
+    Own,
+    /// It is written into this file.
+    Golden(OwnedFd),
+    /// It is a copy of a golden machine's.
+    Forked(Arc<Loaded>),
+}
+
+impl Origin {
+    /// Descriptors for one process, and how they are named to it.
+    fn descriptors(&self) -> Result<(Memory, Vec<OwnedFd>), DriverError> {
+        let failed = |error: io::Error| io_failed("cannot hand over the golden machine's memory", &error);
+        Ok(match self {
+            Self::Own => (Memory::Own, Vec::new()),
+            Self::Golden(memory) => {
+                let memory = memory.try_clone().map_err(failed)?;
+                (Memory::Golden(memory.as_raw_fd()), vec![memory])
+            }
+            Self::Forked(golden) => {
+                let memory = golden.memory().map_err(failed)?;
+                (Memory::Forked(memory.as_raw_fd()), vec![memory])
+            }
+        })
+    }
+}
+
+/// Loads the devices of a fork, which has its memory already. QEMU ends when it cannot.
+async fn load(qmp: &Qmp, golden: &Loaded) -> Result<(), DriverError> {
+    let state =
+        golden.state().map_err(|error| io_failed("cannot hand over the golden machine's state", &error))?;
+    qmp.without_memory().await?;
+    qmp.hand_over("state", state).await?;
+    qmp.execute("migrate-incoming", json!({ "uri": "fd:state" })).await?;
+    while qmp.status().await? == LOADING {
+        tokio::time::sleep(LOAD_INTERVAL).await;
+    }
+    Ok(())
+}
+
+/// How guest code is run here, if it can be.
+pub(super) fn usable(probed: &Probed) -> Result<&Accelerator, DriverError> {
+    probed.accelerator.as_ref().ok_or_else(|| {
+        DriverError::unsupported(format!("no guest code can run here: {}", probed.outcomes.join("; ")))
+    })
+}
+
+/// What this host gives all its machines.
+pub(super) fn platform<'a>(accelerator: &'a Accelerator, machine_type: &'a str) -> Platform<'a> {
+    Platform {
+        machine_type,
+        accelerator: &accelerator.name,
+        cpu: &accelerator.cpu,
+        host_cpus: super::host_cpus(),
+        host_memory_mib: super::host_memory_mib(),
+    }
 }
 
 /// What a process gets beside its arguments.
 struct Given {
     /// The right to use `/dev/kvm`.
     kvm: bool,
-    /// Taps of its cards.
-    taps: Vec<OwnedFd>,
+    /// Its memory, its devices' state, taps of its cards.
+    inherited: Vec<OwnedFd>,
 }
 
 /// Writes everything down, then spawns.
@@ -263,7 +344,7 @@ fn spawn_recorded(
     let groups = groups.map_err(|error| io_failed("cannot limit the machine's process", &error))?;
     let (session, network) = (true, true);
     let confinement =
-        Confinement { user, groups, session, network, inherited: given.taps, ..Confinement::default() };
+        Confinement { user, groups, session, network, inherited: given.inherited, ..Confinement::default() };
     let pid = process::spawn(&driver.binary, &record.arguments, &directory, QEMU_LOG, confinement)?;
     fail_point("qemu.spawned");
     let held = match Process::hold(pid) {

@@ -75,6 +75,7 @@ pub(crate) fn empty_machine(generation: u64) -> MachineSpec {
         seed: None,
         medium: None,
         snapshot: None,
+        golden: None,
     }
 }
 

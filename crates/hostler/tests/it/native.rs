@@ -20,13 +20,18 @@ pub(crate) struct Door {
 
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
-    headers: axum::http::HeaderMap,
+    pub(crate) headers: axum::http::HeaderMap,
     pub(crate) body: Value,
 }
 
 impl Door {
     pub(crate) fn of(world: &World) -> Self {
         Self { origin: router(DoorState::new(world.core.clone(), CancellationToken::new())), token: None }
+    }
+
+    /// The same, asked with a token.
+    pub(crate) fn with_token(world: &World, token: &str) -> Self {
+        Self { token: Some(token.to_owned()), ..Self::of(world) }
     }
 
     async fn raw(

@@ -1,5 +1,7 @@
 //! Pools: filled, lent, taken back, replaced; and nothing handed out twice.
 
+mod forks;
+mod native;
 mod odd;
 mod requests;
 pub(crate) mod scene;

@@ -130,7 +130,7 @@ impl Fleet {
 
     /// A guest that runs on from a snapshot has booted already.
     fn boot_of(&self, spec: &MachineSpec) -> Duration {
-        if spec.snapshot.is_some() { Duration::ZERO } else { self.boot }
+        if spec.snapshot.is_some() || spec.golden.is_some() { Duration::ZERO } else { self.boot }
     }
 
     /// Changes what is plugged into a machine that is up, in the journal and in memory, or not at all.

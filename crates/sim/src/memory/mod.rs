@@ -9,6 +9,7 @@ mod console;
 mod devices;
 mod entry;
 mod fleet;
+mod goldens;
 mod guest;
 mod hypervisor;
 mod identity;

@@ -7,7 +7,7 @@ use crate::config::SimConfig;
 use crate::faults::{Faults, Verb};
 use hostler_core::ids::{MediumId, SnapshotId, StorageId, TemplateId, VolumeId};
 use hostler_core::ports::{
-    DriverError, ImageSource, MediumFacts, Progress, Storage, StorageFacts, StorageItem, VolumeSpec,
+    Backing, DriverError, ImageSource, MediumFacts, Progress, Storage, StorageFacts, StorageItem, VolumeSpec,
 };
 use hostler_core::templates::{Image, ImageDisk, ImageFormat, SourceFormat};
 use serde::{Deserialize, Serialize};
@@ -280,8 +280,7 @@ impl Storage for SimStorage {
         self.0.faults.before(Verb::ImageRemove).await?;
         {
             let mut kept = lock(&self.0.kept);
-            let stands_on_it =
-                |spec: &&VolumeSpec| spec.backing.as_ref().is_some_and(|(id, _)| *id == template);
+            let stands_on_it = |spec: &&VolumeSpec| matches!(&spec.backing, Some(Backing::Template { template: on, .. }) if *on == template);
             if let Some(volume) = kept.volumes.values().find(stands_on_it) {
                 return Err(DriverError::refused(format!(
                     "volume {} stands on the image of template {template}",
@@ -426,7 +425,8 @@ fn makeable(spec: &VolumeSpec, images: &HashMap<TemplateId, Image>) -> Result<()
     if spec.size_mib == 0 {
         return refuse("it has no size".to_owned());
     }
-    let Some((template, _)) = &spec.backing else { return Ok(()) };
+    // Golden machines are the hypervisor's affair.
+    let Some(Backing::Template { template, .. }) = &spec.backing else { return Ok(()) };
     match images.get(template).map(|image| &image.disk) {
         None => refuse(format!("the image of template {template} is not here")),
         Some(None) => refuse(format!("the image of template {template} has no disk")),

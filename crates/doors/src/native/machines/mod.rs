@@ -2,7 +2,7 @@
 
 mod console;
 mod devices;
-mod render;
+pub(super) mod render;
 
 use super::types::{
     Accepted, Inbound, Machine, MachineCreate, MachineEdit, MachinesAsk, Page, PageAsk, PowerChange, Run,
@@ -58,6 +58,17 @@ pub(super) fn slow_routes() -> OpenApiRouter<DoorState> {
         .routes(routes!(console::console_display))
 }
 
+/// Lists of machines of pools.
+pub(super) const STOCK: ListSpec = ListSpec {
+    fields: fields::MACHINES,
+    picks: &[
+        ("name", Pick::Contains),
+        ("life", Pick::Words(&["creating", "present", "deleting", "gone"])),
+        ("stock", Pick::Words(&["filling", "ready", "lent", "returned", "failed"])),
+        ("owner", Pick::Key),
+    ],
+};
+
 const LIST: ListSpec = ListSpec {
     fields: fields::MACHINES,
     picks: &[
@@ -98,9 +109,7 @@ async fn machine_list(
         query.narrow(Filter::eq("host", host.id.0));
     }
     let page = state.core().machine_list(&caller, query.ask()).await?;
-    let rendered = render::machines(&state, &caller, &page.items).await?;
-    let page = hostler_core::core::Page { items: rendered, next: page.next, total: page.total };
-    Ok(Json(query.page(page, |machine| machine)))
+    Ok(Json(render::page(&state, &caller, &query, page).await?))
 }
 
 /// Machines made from a template; a bare name means any of its versions.

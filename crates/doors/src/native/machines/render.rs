@@ -1,12 +1,17 @@
 //! Machines for the wire. What lies in other records is asked for once per page, not once per machine.
 
 use crate::native::render::time;
-use crate::native::types::{Endpoint, GuestFacts, InboundRule, Machine, Nic, Observation, TemplateRef};
+use crate::native::types::{
+    Birth, Checkout, Endpoint, GuestFacts, InboundRule, Machine, Nic, Observation, Page, Phase, Stock,
+    TemplateRef,
+};
+use crate::native::wire::ListQuery;
 use crate::state::DoorState;
 use hostler_core::Result;
 use hostler_core::access::Caller;
 use hostler_core::ids::{AddressId, MachineId};
 use hostler_core::machines;
+use hostler_core::pools;
 use hostler_core::volumes::Volume;
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -14,7 +19,7 @@ use std::net::IpAddr;
 type Volumes = HashMap<MachineId, Vec<Volume>>;
 
 /// One machine for the wire.
-pub(super) async fn machine(
+pub(in crate::native) async fn machine(
     state: &DoorState,
     caller: &Caller,
     record: machines::Machine,
@@ -26,7 +31,7 @@ pub(super) async fn machine(
 }
 
 /// Machines for the wire, in this order.
-pub(super) async fn machines(
+pub(in crate::native) async fn machines(
     state: &DoorState,
     caller: &Caller,
     records: &[machines::Machine],
@@ -38,6 +43,18 @@ pub(super) async fn machines(
         list.push(one(state, caller, record, &volumes, &addresses).await?);
     }
     Ok(list)
+}
+
+/// A page of machines for the wire.
+pub(in crate::native) async fn page(
+    state: &DoorState,
+    caller: &Caller,
+    query: &ListQuery,
+    page: hostler_core::core::Page<machines::Machine>,
+) -> Result<Page<Machine>> {
+    let rendered = machines(state, caller, &page.items).await?;
+    let page = hostler_core::core::Page { items: rendered, next: page.next, total: page.total };
+    Ok(query.page(page, |machine| machine))
 }
 
 async fn one(
@@ -103,7 +120,46 @@ async fn one(
             kernel: facts.kernel.clone(),
             addresses: facts.addresses.clone(),
         }),
+        stock: record.stock.as_ref().map(Stock::from),
         created_at: record.created_at.to_string(),
         updated_at: record.updated_at.to_string(),
     })
+}
+
+impl From<&pools::Stock> for Stock {
+    fn from(stock: &pools::Stock) -> Self {
+        Self {
+            pool: stock.pool.0,
+            pool_name: stock.pool_name.clone(),
+            state: stock.state.into(),
+            ready_at: time(stock.ready_at),
+            birth: stock.birth.as_ref().map(Birth::from),
+            clone_ms: stock.clone_ms,
+            boot_ms: stock.boot_ms,
+            request: stock.request.map(|id| id.0),
+            checkout: stock.checkout.as_ref().map(Checkout::from),
+        }
+    }
+}
+
+impl From<&pools::Birth> for Birth {
+    fn from(birth: &pools::Birth) -> Self {
+        let phase = |(name, ms): &(String, u64)| Phase { name: name.clone(), ms: *ms };
+        Self { forked: birth.forked, phases: birth.phases.iter().map(phase).collect() }
+    }
+}
+
+impl From<&pools::Checkout> for Checkout {
+    fn from(checkout: &pools::Checkout) -> Self {
+        Self {
+            at: checkout.at.to_string(),
+            asked: checkout.asked.clone(),
+            account: checkout.account.0,
+            login: checkout.login.clone(),
+            door: checkout.door.clone(),
+            until: time(checkout.until),
+            tags: checkout.tags.clone(),
+            ended_at: time(checkout.ended_at),
+        }
+    }
 }

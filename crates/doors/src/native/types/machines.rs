@@ -1,6 +1,6 @@
 //! Machines on the wire.
 
-use super::{InboundRule, Life, Observed, Power};
+use super::{InboundRule, Life, Observed, Power, Stock};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -63,6 +63,8 @@ pub struct Machine {
     pub task: Option<Uuid>,
     /// What the guest said of itself last. Never to be trusted.
     pub guest: Option<GuestFacts>,
+    /// What it is to its pool; null when it belongs to none.
+    pub stock: Option<Stock>,
     /// When it was asked for.
     #[schema(format = DateTime)]
     pub created_at: String,
@@ -139,7 +141,7 @@ pub struct GuestFacts {
     pub addresses: BTreeMap<String, Vec<IpAddr>>,
 }
 
-fn yes() -> bool {
+pub(super) fn yes() -> bool {
     true
 }
 

@@ -63,6 +63,9 @@ pub struct Amounts {
     /// IP addresses.
     #[serde(default)]
     pub addresses: Option<i64>,
+    /// Machines of pools that are lent.
+    #[serde(default)]
+    pub checkouts: Option<i64>,
 }
 
 /// What an account, or all members of a group together, have and may have.

@@ -222,6 +222,20 @@ words! {
         User "user",
     }
 
+    /// Where a machine of a pool is on its way.
+    StockState of hostler_core::pools::StockState {
+        /// Being made.
+        Filling "filling",
+        /// May be lent.
+        Ready "ready",
+        /// Lent.
+        Lent "lent",
+        /// Given back, or at its end; being removed.
+        Returned "returned",
+        /// Never became ready, or stopped answering.
+        Failed "failed",
+    }
+
     /// How bad a finding is.
     Level of hostler_core::doctor::Level {
         /// As it should be.

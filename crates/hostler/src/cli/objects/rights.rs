@@ -99,6 +99,9 @@ pub(in crate::cli) enum QuotaCommand {
         /// IP addresses
         #[arg(long, value_name = "COUNT")]
         addresses: Option<i64>,
+        /// Machines of pools that are lent
+        #[arg(long, value_name = "COUNT")]
+        checkouts: Option<i64>,
     },
     /// List everybody for whom something is limited
     #[command(visible_alias = "ls")]
@@ -144,9 +147,10 @@ pub(in crate::cli) async fn quota(session: &Session, command: QuotaCommand) -> R
             let quota: Quota = client.get(&["quotas", kind, key]).await?;
             show_quotas(session, &[quota]);
         }
-        QuotaCommand::Set { subject, machines, vcpus, memory, disk, addresses } => {
+        QuotaCommand::Set { subject, machines, vcpus, memory, disk, addresses, checkouts } => {
             let [kind, key] = subject.path();
-            let limits = Amounts { machines, vcpus, memory_mib: memory, disk_mib: disk, addresses };
+            let limits =
+                Amounts { machines, vcpus, memory_mib: memory, disk_mib: disk, addresses, checkouts };
             let ask = client.request(Method::PUT, &["quotas", kind, key]).json(&limits);
             let quota: Quota = client.json(ask).await?;
             show_quotas(session, &[quota]);
@@ -167,7 +171,7 @@ fn show_grants(session: &Session, grants: &[Grant]) {
 }
 
 fn show_quotas(session: &Session, quotas: &[Quota]) {
-    let columns = ["for", "name", "machines", "vcpus", "memory MiB", "disk MiB", "addresses"];
+    let columns = ["for", "name", "machines", "vcpus", "memory MiB", "disk MiB", "addresses", "checkouts"];
     session.show.list(quotas, &columns, |quota| {
         let (used, limits) = (quota.used, quota.limits);
         vec![
@@ -178,6 +182,7 @@ fn show_quotas(session: &Session, quotas: &[Quota]) {
             of(used.memory_mib, limits.memory_mib),
             of(used.disk_mib, limits.disk_mib),
             of(used.addresses, limits.addresses),
+            of(used.checkouts, limits.checkouts),
         ]
     });
 }

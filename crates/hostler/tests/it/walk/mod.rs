@@ -99,6 +99,12 @@ enum Before {
     LeftOver,
     /// The machine has a card on a bridge, which is what is asked about.
     Bridge,
+    /// There is a pool with ready machines.
+    Pool,
+    /// The owner has lent one of them, which is what is asked about.
+    Lent,
+    /// The owner waits for a machine of it.
+    Requested,
     /// This is asked instead of the pattern.
     About(&'static str),
 }
@@ -125,6 +131,18 @@ impl Row {
         self.also(Before::Bridge)
     }
 
+    fn of_pool(self) -> Self {
+        self.also(Before::Pool)
+    }
+
+    fn of_lent(self) -> Self {
+        self.of_pool().also(Before::Lent)
+    }
+
+    fn of_request(self) -> Self {
+        self.of_pool().also(Before::Requested)
+    }
+
     fn changes(&self) -> bool {
         !self.deed.is_empty()
     }
@@ -145,6 +163,15 @@ async fn prepared(scene: &Scene, row: &Row) -> String {
             Before::LeftOver => {
                 scene.world.leave_something().await.unwrap();
                 scene.world.clock.advance(std::time::Duration::from_secs(24 * 3600));
+            }
+            Before::Pool => scene.pool().await,
+            Before::Lent => {
+                let ask = json!({"pools": {"p": 1}});
+                let lent = scene.owns("/checkouts", ask).await;
+                request = request.replace("a-checkout", lent["items"][0]["name"].as_str().unwrap());
+            }
+            Before::Requested => {
+                scene.owns("/requests", json!({"key": "r", "pools": {"p": 1}})).await;
             }
             Before::Bridge => {
                 let bridge = json!({"name": "br", "kind": "bridge", "uplink": {"to": "nat"},

@@ -21,7 +21,7 @@ fn administer(route: &'static str, body: Value, deed: &'static str) -> Row {
 }
 
 pub(super) fn table() -> Vec<Row> {
-    [reads(), people(), places(), machines(), devices(), volumes(), others()].concat()
+    [reads(), people(), places(), machines(), devices(), volumes(), pools(), others()].concat()
 }
 
 fn reads() -> Vec<Row> {
@@ -184,6 +184,35 @@ fn volumes() -> Vec<Row> {
             .before("POST /volumes/{volume}/attach", json!({"machine": "m"})),
         own("POST /volumes/{volume}/grow", json!({"size_mib": 16}), "volume.grow"),
         own("POST /volumes/{volume}/limit", json!({"iops": 100}), "volume.limit"),
+    ]
+}
+
+fn pools() -> Vec<Row> {
+    use Whom::{Account, Maker, Seer};
+    let spec = || json!({"name": "p", "template": "micro", "size": 1});
+    let wanted = || json!({"pools": {"p": 1}});
+    vec![
+        read("GET /pools", Account).of_pool(),
+        read("GET /pools/figures", Account).of_pool(),
+        read("GET /pools/{pool}", Account).of_pool(),
+        read("GET /pools/{pool}/machines", Account).of_pool(),
+        administer("POST /pools", spec(), "pool.create"),
+        administer("PUT /pools/{pool}", spec(), "pool.change").of_pool(),
+        administer("PATCH /pools/{pool}", json!({"size": 3}), "pool.override").of_pool(),
+        administer("POST /pools/{pool}/reset", Value::Null, "pool.override")
+            .of_pool()
+            .before("PATCH /pools/p", json!({"size": 3})),
+        administer("POST /pools/{pool}/drain", Value::Null, "pool.drain").of_pool(),
+        administer("DELETE /pools/{pool}", Value::Null, "pool.delete").of_pool(),
+        read("GET /checkouts", Account).of_lent(),
+        read("GET /checkouts/{checkout}", Seer).of_lent(),
+        row("POST /checkouts", Maker, wanted(), "checkout.make").of_pool(),
+        own("PATCH /checkouts/{checkout}", json!({"tags": {"a": "b"}}), "checkout.change").of_lent(),
+        own("DELETE /checkouts/{checkout}", Value::Null, "checkout.return").of_lent(),
+        read("GET /requests", Account).of_request(),
+        read("GET /requests/{request}", Seer).of_request(),
+        row("POST /requests", Maker, wanted(), "request.make").of_pool(),
+        own("DELETE /requests/{request}", Value::Null, "request.delete").of_request(),
     ]
 }
 

@@ -11,6 +11,7 @@ use hostler_core::access::outside::{LinkedDirectory, LinkedProvider, Mapping, Ou
 use hostler_core::access::{Caller, CredentialAsk, CredentialKind, Role, Via, hash_password};
 use hostler_core::ports::{Alteration, Commit, Store};
 use hostler_core::query::{Filter, Select};
+use hostler_core::reconcile::PoolKeeper;
 use hostler_core::record::{Kind, Record};
 use hostler_doors::{DoorState, router};
 use hostler_sim::memory::{SimDirectory, SimProvider};
@@ -157,6 +158,9 @@ impl Scene {
             ("host", host),
             ("directory", "company".into()),
             ("provider", "sso".into()),
+            ("pool", "p".into()),
+            ("checkout", "a-checkout".into()),
+            ("request", "r".into()),
             ("kind", "machine".into()),
             ("object", "m".into()),
             ("subject_kind", "account".into()),
@@ -164,8 +168,23 @@ impl Scene {
         ]);
     }
 
+    /// Fills a pool.
+    pub(super) async fn pool(&self) {
+        self.prepare("POST /hostler/v1/pools", &json!({"name": "p", "template": "micro", "size": 2})).await;
+        let mut keeper = PoolKeeper::new(self.world.core.clone());
+        for _ in 0..20 {
+            let counts = self.world.core.pool_counts().await.unwrap();
+            if counts.iter().all(|counts| counts.ready == 2) {
+                return;
+            }
+            keeper.round().await;
+            self.world.run_tasks(Mode::Plain).await.unwrap();
+        }
+        panic!("the pool is not filled");
+    }
+
     /// Makes something that the owner owns.
-    async fn owns(&self, list: &str, body: Value) -> Value {
+    pub(super) async fn owns(&self, list: &str, body: Value) -> Value {
         let answer = self.ask(Some(Who::Owner), &format!("POST /hostler/v1{list}"), &body).await;
         assert!(answer.status.is_success(), "{list}: {}", answer.text);
         answer.json()

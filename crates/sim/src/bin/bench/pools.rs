@@ -73,7 +73,7 @@ async fn filled(bed: &Bed, server: &Server, web: &reqwest::Client, wanted: usize
 
 /// A large pool among a hundred that the host can just hold: what is lent is not made anew.
 async fn full(bed: &Bed) -> Result<Vec<Figure>> {
-    let large = bed.choose(50_000, 6_000);
+    let large = bed.choose(50_000, 8_000);
     let data = bed.folder.join("pools");
     let total = large + SMALL * EACH;
     let pools = (0..SMALL).map(|number| pool(&format!("small-{number}"), EACH)).collect::<String>();
@@ -125,18 +125,14 @@ async fn checkouts(
 ) -> Result<Vec<Figure>> {
     let mut figures = Vec::new();
     let path = ["/api/v3/vm/large".to_owned()];
-    for clients in [1, 8, 32, 128] {
+    // The quick pool does not last for all.
+    for clients in bed.choose(&[1, 8, 32, 128][..], &[1, 32]).iter().copied() {
         bed.say(&format!("{clients} clients check out"));
         let fsync = bed.fsync()?.median();
         let left = ready(&reqwest::Client::new(), &server.url).await?;
         let before = rows(data).await?;
-        let found = load.posts(&path, clients, bed.choose(3, 1)).await;
+        let found = load.posts(&path, clients, bed.choose(3, 1)).await?;
         let lent = left.saturating_sub(ready(&reqwest::Client::new(), &server.url).await?);
-        // An empty pool refuses, which is no error of the load.
-        let found = match found {
-            Err(error) if lent == left => return Err(error.context("the pool is too small for this load")),
-            other => other?,
-        };
         let written = (rows(data).await? - before) as f64 / lent.max(1) as f64;
         let words = if clients == 1 { "client" } else { "clients" };
         let what = format!("checkouts of {large}, durable, {clients} {words}");

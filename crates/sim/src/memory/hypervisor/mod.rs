@@ -9,17 +9,18 @@ mod tests;
 use super::devices::Devices;
 use super::entry::Live;
 use super::fleet::Fleet;
+use super::goldens::{Goldens, LIKENESS};
 use super::journal::Journal;
 use super::storage::SimStorage;
 use super::{console, guest, lock, pass};
 use crate::config::SimConfig;
 use crate::faults::{Faults, Verb};
-use hostler_core::ids::{HostId, MachineId, MediumId, SnapshotId, VolumeId};
+use hostler_core::ids::{GoldenId, HostId, MachineId, MediumId, SnapshotId, VolumeId};
 use hostler_core::machines::Observed;
 use hostler_core::ports::{
-    Accelerator, Capabilities, CommandOutput, Console, DiskSpec, DriverError, DriverErrorKind, GuestCommand,
-    GuestFacts, HostFacts, Hypervisor, HypervisorEvent, Identity, IoLimits, MachineSpec, NicSpec, Progress,
-    Sighting, SnapshotSpec,
+    Accelerator, Capabilities, CommandOutput, Console, DiskSpec, DriverError, DriverErrorKind, GoldenFacts,
+    GoldenSpec, GuestCommand, GuestFacts, HostFacts, Hypervisor, HypervisorEvent, Identity, IoLimits,
+    MachineSpec, NicSpec, Progress, Sighting, SnapshotSpec,
 };
 use std::fmt;
 use std::net::IpAddr;
@@ -39,6 +40,7 @@ pub struct SimHypervisor {
     config: Arc<SimConfig>,
     faults: Faults,
     fleet: Arc<Fleet>,
+    goldens: Arc<Goldens>,
     /// Keeps the disks of its machines.
     storage: Option<SimStorage>,
 }
@@ -52,20 +54,26 @@ impl SimHypervisor {
         config: &SimConfig,
         faults: Faults,
     ) -> Result<Self, DriverError> {
-        let journal =
-            if config.persist { Journal::open(data_dir.join("sim/machines"))? } else { Journal::nowhere() };
-        Ok(Self::with(host, journal, config, faults))
+        let journal = |name: &str| {
+            if config.persist {
+                Journal::open(data_dir.join("sim").join(name))
+            } else {
+                Ok(Journal::nowhere())
+            }
+        };
+        Ok(Self::with(host, journal("machines")?, journal("goldens")?, config, faults))
     }
 
     /// A host that forgets everything, whatever the configuration says of that.
     pub fn in_memory(host: HostId, config: &SimConfig, faults: Faults) -> Self {
-        Self::with(host, Journal::nowhere(), config, faults)
+        Self::with(host, Journal::nowhere(), Journal::nowhere(), config, faults)
     }
 
-    fn with(host: HostId, journal: Journal, config: &SimConfig, faults: Faults) -> Self {
+    fn with(host: HostId, machines: Journal, goldens: Journal, config: &SimConfig, faults: Faults) -> Self {
         let (boot, shutdown) = (millis(config.boot_ms), millis(config.shutdown_ms));
-        let fleet = Arc::new(Fleet::new(host, journal, boot, shutdown));
-        Self { config: Arc::new(config.clone()), faults, fleet, storage: None }
+        let fleet = Arc::new(Fleet::new(host, machines, boot, shutdown));
+        let goldens = Arc::new(Goldens::new(goldens, config.fork));
+        Self { config: Arc::new(config.clone()), faults, fleet, goldens, storage: None }
     }
 
     /// The same host with a storage for its machines' disks: without one it takes no snapshots.
@@ -88,6 +96,16 @@ impl SimHypervisor {
     /// Somebody inside the guest turns it off. Gone when the machine is not here.
     pub fn guest_power_off(&self, id: MachineId) -> Result<(), DriverError> {
         self.fleet.end(id, "SHUTDOWN", None)
+    }
+
+    /// From now on machines can be forked here, or not.
+    pub fn let_fork(&self, fork: bool) {
+        self.goldens.let_fork(fork);
+    }
+
+    /// Somebody changes the files of a golden machine. Gone when it is not here.
+    pub fn spoil_golden(&self, id: GoldenId) -> Result<(), DriverError> {
+        self.goldens.spoil(id)
     }
 
     /// Everything of the machine is lost, as after somebody's `rm -r`; no event tells of it.
@@ -199,6 +217,7 @@ impl Hypervisor for SimHypervisor {
             console_log: true,
             display: true,
             live: true,
+            fork: self.goldens.forks(),
         }
     }
 
@@ -215,12 +234,14 @@ impl Hypervisor for SimHypervisor {
             memory_mib: self.config.memory_mib,
             kernel: format!("{} {}", guest::KERNEL, std::env::consts::ARCH),
             problems: Vec::new(),
+            likeness: LIKENESS.to_owned(),
         })
     }
 
     async fn adopt(&self) -> Result<Vec<Sighting>, DriverError> {
         self.faults.before(Verb::Adopt).await?;
         self.fleet.adopt()?;
+        self.goldens.adopt()?;
         Ok(self.fleet.sightings().into_iter().map(|sighting| self.seen(Verb::Adopt, sighting)).collect())
     }
 
@@ -268,6 +289,9 @@ impl Hypervisor for SimHypervisor {
                 let sighting = lock(&machine).sighting();
                 return Ok(self.seen(Verb::Start, sighting));
             }
+        }
+        if let Some(golden) = spec.golden {
+            self.goldens.forkable(golden)?;
         }
         pass(millis(self.config.start_ms)).await;
         let sighting = self.fleet.start(spec)?;
@@ -483,6 +507,36 @@ impl Hypervisor for SimHypervisor {
     async fn snapshot_remove(&self, id: MachineId, snapshot: &SnapshotSpec) -> Result<(), DriverError> {
         let verb = Verb::SnapshotRemove;
         self.on_snapshot(verb, id, snapshot, SimStorage::forget, Fleet::forget_memory).await
+    }
+
+    async fn golden_make(&self, spec: &GoldenSpec, progress: &Progress) -> Result<GoldenFacts, DriverError> {
+        self.faults.before(Verb::GoldenMake).await?;
+        if let Some(facts) = self.goldens.facts(spec.id) {
+            return Ok(facts);
+        }
+        progress.report(0.1, "booting the golden machine");
+        pass(millis(self.config.start_ms.saturating_add(self.config.boot_ms))).await;
+        let facts = GoldenFacts {
+            likeness: LIKENESS.to_owned(),
+            digest: "0".repeat(64),
+            memory_bytes: spec.memory_mib << 18,
+            boot_ms: self.config.boot_ms,
+            ..GoldenFacts::default()
+        };
+        self.goldens.save(spec.id, facts.clone())?;
+        self.faults.after(Verb::GoldenMake)?;
+        Ok(facts)
+    }
+
+    async fn golden_remove(&self, id: GoldenId) -> Result<(), DriverError> {
+        self.faults.before(Verb::GoldenRemove).await?;
+        self.goldens.remove(id)?;
+        self.faults.after(Verb::GoldenRemove)
+    }
+
+    async fn goldens(&self) -> Result<Vec<GoldenId>, DriverError> {
+        self.faults.before(Verb::Goldens).await?;
+        Ok(self.goldens.ids())
     }
 
     fn events(&self) -> broadcast::Receiver<HypervisorEvent> {

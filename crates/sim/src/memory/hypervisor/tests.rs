@@ -35,6 +35,7 @@ fn spec(id: MachineId, generation: u64) -> MachineSpec {
         seed: None,
         medium: None,
         snapshot: None,
+        golden: None,
     }
 }
 

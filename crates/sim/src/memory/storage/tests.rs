@@ -3,7 +3,7 @@ use crate::config::SimConfig;
 use crate::faults::{Faults, Verb};
 use hostler_core::ids::{StorageId, TemplateId, VolumeId};
 use hostler_core::ports::{
-    DriverError, DriverErrorKind, ImageSource, Progress, Storage, StorageItem, VolumeSpec,
+    Backing, DriverError, DriverErrorKind, ImageSource, Progress, Storage, StorageItem, VolumeSpec,
 };
 use hostler_core::templates::{Image, ImageFormat, SourceFormat};
 use std::path::Path;
@@ -28,7 +28,7 @@ async fn make(storage: &SimStorage, source: &ImageSource) -> Result<Image, Drive
 }
 
 fn overlay(image: Image, size_mib: u64) -> VolumeSpec {
-    VolumeSpec { id: VOLUME, size_mib, backing: Some((TEMPLATE, image)) }
+    VolumeSpec { id: VOLUME, size_mib, backing: Some(Backing::Template { template: TEMPLATE, image }) }
 }
 
 fn refused<T>(result: Result<T, DriverError>) -> bool {
