@@ -168,7 +168,8 @@ fn lent(text: &str) -> Result<Vec<(String, String)>> {
         match &value["hostname"] {
             Value::String(one) => lent.push((name, one.clone())),
             Value::Array(all) => {
-                lent.extend(all.iter().filter_map(Value::as_str).map(|one| (name.clone(), one.to_owned())))
+                let names = all.iter().filter_map(Value::as_str);
+                lent.extend(names.map(|one| (name.clone(), one.to_owned())));
             }
             _ => bail!("what was lent? {text}"),
         }

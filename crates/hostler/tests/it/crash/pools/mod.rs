@@ -75,7 +75,6 @@ const QUICK: [(&str, &str); 6] = [
     ("HOSTLER__LOG__LEVEL", "warn"),
 ];
 
-#[expect(clippy::print_stderr, reason = "the seed must be seen")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_machine_is_handed_out_twice_and_none_is_lost() {
     let seconds = number("HOSTLER_HISTORY_SECONDS").unwrap_or(20);

@@ -18,7 +18,6 @@ use tokio::sync::watch;
 
 const NAMES: [&str; 2] = ["a", "b"];
 
-#[expect(clippy::print_stderr, reason = "the seed must be seen")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_processes_hand_out_nothing_twice_and_lose_nothing() {
     let seconds = number("HOSTLER_HISTORY_SECONDS").unwrap_or(20);

@@ -176,7 +176,7 @@ fn a_checkout_without_an_answer_has_all_or_nothing() {
     let (one, other) = (("x", lent("a", 1, &[])), ("y", lent("b", 1, &[])));
     peace(&told(entries.clone(), vec![look(9, &[])]));
     peace(&told(entries.clone(), vec![look(9, &[one.clone(), other.clone()])]));
-    let half = told(entries.clone(), vec![look(9, &[one.clone()])]);
+    let half = told(entries.clone(), vec![look(9, std::slice::from_ref(&one))]);
     flags(&half, "NOT ALL OR NOTHING: client 1");
     let anothers = ("x", lent("a", 2, &[]));
     flags(&told(entries.clone(), vec![look(9, &[anothers])]), "NOT ALL OR NOTHING: client 2");
