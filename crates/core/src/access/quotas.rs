@@ -145,6 +145,35 @@ impl Core {
         Ok(())
     }
 
+    /// What these additions would exceed just now; none when they fit. The commit alone decides, by
+    /// [`Core::within_quotas`]: this is for what cannot be refused there, or has nothing to
+    /// commit yet.
+    ///
+    /// # Errors
+    /// Unavailable only.
+    pub(crate) async fn beyond_quotas(
+        &self,
+        owner: AccountId,
+        growth: &[(Amount, i64)],
+    ) -> Result<Option<Error>> {
+        let mut asked = self.changes();
+        self.within_quotas(&mut asked, owner, growth).await?;
+        for guard in asked.commit.guards {
+            let used = match guard.column {
+                Some(column) => self.store().sum(guard.kind, column, guard.filter.clone()).await?,
+                None => {
+                    let count = self.store().count(guard.kind, guard.filter.clone()).await?;
+                    i64::try_from(count).unwrap_or(i64::MAX)
+                }
+            };
+            let found = used.saturating_add(guard.asked);
+            if found > guard.at_most {
+                return Ok(Some(StoreError::Exceeded { guard: Box::new(guard), found }.into()));
+            }
+        }
+        Ok(None)
+    }
+
     /// The quotas that apply to an account: its own and those of its groups.
     async fn quotas_of(&self, account: AccountId) -> Result<Vec<Quota>> {
         let member: Vec<Member> = self.all(Filter::eq("account", account.0)).await?;

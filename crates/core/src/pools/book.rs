@@ -131,6 +131,11 @@ impl Book {
         pages
     }
 
+    /// A number that is another after everything that pools, their machines and requests have been through.
+    pub(super) fn turn(&self, core: &Core) -> u64 {
+        self.pages(core).turn
+    }
+
     /// What was known of this pool is old: this process has just changed its stock.
     pub(crate) fn turned(&self, pool: PoolId) {
         self.pages.lock().unwrap_or_else(PoisonError::into_inner).forget(pool);

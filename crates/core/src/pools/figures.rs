@@ -65,6 +65,8 @@ pub(super) struct Today {
     day: i64,
     upto: Timestamp,
     settled: (Spread, Spread),
+    /// What was found last, and the turn of the book by then: nothing else has become ready until it turns.
+    known: Option<(u64, (Spread, Spread))>,
 }
 
 /// What became ready so long ago has been committed.
@@ -132,7 +134,11 @@ impl Core {
         let settles = now.minus(SETTLED);
         let mut today = self.book().today.lock().await;
         if today.day != day {
-            *today = Today { day, upto: Timestamp(day * DAY_MS), settled: Default::default() };
+            *today = Today { day, upto: Timestamp(day * DAY_MS), ..Today::default() };
+        }
+        let turn = self.book().turn(self);
+        if let Some((_, known)) = today.known.filter(|(known, _)| *known == turn) {
+            return Ok(known);
         }
         let mut all = today.settled;
         let since = Filter::Is("stocked_at", Compare::Ge, today.upto.0.into());
@@ -148,6 +154,7 @@ impl Core {
             }
         }
         today.upto = today.upto.max(settles);
+        today.known = Some((turn, all));
         Ok(all)
     }
 

@@ -1,5 +1,6 @@
 //! Filling: the machine that is made for a pool, what makes it ready, and what becomes of the pool when it fails.
 
+use super::checkout::Growth;
 use super::{Birth, Checkout, Pool, Probe, Request, RequestState, Stock, StockState, Trouble};
 use crate::core::{Changes, Core, decided};
 use crate::error::{Error, ErrorKind, Result};
@@ -218,6 +219,13 @@ impl Core {
             }
             return Ok(());
         };
+        let volumes = self.volumes_of(machine).await?;
+        let mut growth = Growth::default();
+        growth.add(machine, &volumes);
+        if let Some(error) = self.beyond_quotas(request.account, &growth.amounts()).await? {
+            return self.request_unaffordable(changes, request, machine, error.text).await;
+        }
+        self.within_quotas(changes, request.account, &growth.amounts()).await?;
         let with_token = request.token.and_then(|_| self.pool_rules().lifetime_with_token(pool));
         let checkout = Checkout {
             at: changes.now(),
@@ -234,7 +242,6 @@ impl Core {
             ended_at: None,
         };
         let keys = self.ssh_keys_of(request.account).await?;
-        let volumes = self.volumes_of(machine).await?;
         *machine = self.lend(changes, pool, machine.clone(), checkout, &keys, volumes)?;
         request.wanted[place].ready = true;
         if request.wanted.iter().all(|wanted| wanted.ready) {

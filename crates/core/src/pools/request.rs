@@ -2,8 +2,8 @@
 
 use super::checkout::drawn;
 use super::{PoolRules, Request, RequestState, StockState, Wanted};
-use crate::access::{Action, Caller, Role, acts};
-use crate::core::{Attempt, Core, decided};
+use crate::access::{Action, Amount, Caller, Role, acts};
+use crate::core::{Attempt, Changes, Core, decided};
 use crate::error::{Error, Result};
 use crate::ids::RequestId;
 use crate::machines::{Life, Machine};
@@ -43,7 +43,8 @@ impl Core {
     /// Asks for machines to be made. Each is lent as soon as it is ready.
     ///
     /// # Errors
-    /// Denied; invalid, `too_many`; not found `unknown_pool`; conflict `taken`, when there is a request of this name.
+    /// Denied; invalid, `too_many`; not found `unknown_pool`; conflict `taken`, when there is a request of this name; no
+    /// capacity `quota`.
     pub async fn request_make(&self, caller: &Caller, ask: &RequestAsk) -> Result<Request> {
         self.creates(caller, "checkout").await?;
         ask.check(self.pool_rules())?;
@@ -55,6 +56,12 @@ impl Core {
                 let pool = first.ok_or_else(|| Error::not_found("pool", name))?;
                 wanted.push(Wanted { asked: name.clone(), pool: pool.id, machine: None, ready: false });
             }
+        }
+        // It holds when each is lent: by then others may have been, and what its machines take besides is known.
+        let count = i64::try_from(wanted.len()).unwrap_or(i64::MAX);
+        let growth = [(Amount::Checkouts, count), (Amount::Machines, count)];
+        if let Some(error) = self.beyond_quotas(caller.account, &growth).await? {
+            return Err(error);
         }
         let id = RequestId(self.ids().uuid());
         // Another draw than the id, which tells when it was made.
@@ -197,6 +204,30 @@ impl Core {
         .await
     }
 
+    /// Whoever asked may not have this machine as well, which has just become ready: its request fails, and all that was
+    /// made for it goes.
+    pub(super) async fn request_unaffordable(
+        &self,
+        changes: &mut Changes,
+        mut request: Request,
+        machine: &mut Machine,
+        why: String,
+    ) -> Result<()> {
+        let keeper = self.pool_owner().await?;
+        for other in self.machines_for(&request).await? {
+            if other.id != machine.id {
+                self.given_up(changes, &keeper, other)?;
+            }
+        }
+        if let Some(stock) = &mut machine.stock {
+            // Its own task still holds it; the pools' keeper removes it.
+            stock.state = StockState::Returned;
+        }
+        request.state = RequestState::Failed(why);
+        request.ended_at = Some(changes.now());
+        changes.update(&request)
+    }
+
     /// Machines that were made for a request and have not left yet.
     pub(super) async fn machines_for(&self, request: &Request) -> Result<Vec<Machine>> {
         let mut machines = Vec::new();
@@ -210,7 +241,7 @@ impl Core {
     /// A machine that is not waited for any more leaves; one that is still being made when its task has ended.
     pub(super) fn given_up(
         &self,
-        changes: &mut crate::core::Changes,
+        changes: &mut Changes,
         caller: &Caller,
         mut machine: Machine,
     ) -> Result<()> {

@@ -42,7 +42,7 @@ impl Stage {
             self.is_a_fork_of_its_own(machine, &mut seen).await?;
         }
         let lent = self.server.post("/checkouts", json!({ "pools": { "three": 1 } })).await?;
-        let name = lent["machines"][0]["name"].as_str().context("a machine")?;
+        let name = lent["items"][0]["name"].as_str().context("a machine")?;
         ensure!(self.ssh(name, "debian", "sudo -n id -u").await? == "0");
         self.it_is_itself_after_a_restart(name).await.context("after a restart")?;
         self.carry_out("DELETE", &format!("/checkouts/{name}"), Value::Null).await?;

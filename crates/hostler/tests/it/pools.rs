@@ -2,6 +2,7 @@
 
 mod forks;
 mod native;
+mod odd;
 mod requests;
 pub(crate) mod scene;
 mod upkeep;

@@ -44,6 +44,11 @@ impl Home {
         Ok(Some(Self { folder: Folder::new()?, database, url }))
     }
 
+    /// Where the database is.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
     pub fn data(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }

@@ -10,6 +10,9 @@ use std::time::Duration;
 /// Kernel release of every pretended guest and host.
 pub(super) const KERNEL: &str = "6.1.0-sim";
 
+/// TCP ports of services that every pretended guest runs.
+const LISTENING: [u16; 4] = [22, 80, 443, 8080];
+
 /// Output beyond this is cut, as the port promises.
 const OUTPUT_LIMIT: usize = 256 * 1024;
 
@@ -62,12 +65,22 @@ pub(super) async fn run(host_name: &str, command: &GuestCommand) -> CommandOutpu
         "false" => ended(1, Vec::new(), ""),
         "echo" => ended(0, format!("{}\n", arguments.join(" ")).into_bytes(), ""),
         "hostname" => ended(0, format!("{host_name}\n").into_bytes(), ""),
+        "cat" if arguments.first().is_some_and(|file| file == "/proc/net/tcp") => ended(0, sockets(), ""),
         "cat" if arguments.is_empty() => ended(0, command.stdin.clone(), ""),
         // Whatever a script is told, it does.
         "sh" if arguments.first().is_some_and(|flag| flag == "-c") => ended(0, Vec::new(), ""),
         "sleep" => sleep(arguments, command.deadline).await,
         _ => ended(127, Vec::new(), &format!("{program}: not found\n")),
     }
+}
+
+/// The kernel's table of sockets: in each guest somebody listens on these ports.
+fn sockets() -> Vec<u8> {
+    let mut table = "  sl  local_address rem_address   st tx_queue rx_queue\n".to_owned();
+    for (line, port) in LISTENING.iter().enumerate() {
+        table.push_str(&format!("{line:4}: 00000000:{port:04X} 00000000:0000 0A 00000000:00000000\n"));
+    }
+    table.into_bytes()
 }
 
 async fn sleep(arguments: &[String], deadline: Duration) -> CommandOutput {

@@ -2,7 +2,7 @@
 //! moments and at named ones. After each restart, and when all work has ended, what was promised must be there, once,
 //! and nothing else may be left.
 //!
-//! [`pair`] does the same to two processes on one PostgreSQL, in turns.
+//! [`pair`] does the same to two processes on one PostgreSQL, in turns; [`pools`] to a server whose machines are lent.
 //!
 //! The seed is printed and decides which commands each client asks for and how each server dies. How far the server
 //! got by then is up to the machine that the test runs on, so a replay asks for the same, but may not fail the same.
@@ -16,6 +16,7 @@ mod command;
 mod found;
 mod history;
 mod pair;
+mod pools;
 mod stage;
 
 use crate::folder::Folder;

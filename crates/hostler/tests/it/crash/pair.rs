@@ -179,7 +179,7 @@ impl Pair<'_> {
 }
 
 /// Records as one of them has them, files and findings of both.
-async fn both(a: &Server, b: &Server) -> Result<Found> {
+pub(super) async fn both(a: &Server, b: &Server) -> Result<Found> {
     let mut found = Found::all(a, PAIR.program).await?;
     let other = Found::all(b, PAIR.program).await?;
     for (folder, names) in other.on_disk {

@@ -1,7 +1,8 @@
 //! Requests: machines that are made for somebody who waits.
 
-use super::scene::Scene;
+use super::scene::{Scene, wants};
 use anyhow::Result;
+use hostler_core::access::{Amounts, Subject};
 use hostler_core::pools::{PoolRules, PoolSpec, RequestAsk, RequestState};
 use hostler_core::ports::DriverErrorKind;
 use hostler_sim::Verb;
@@ -72,5 +73,45 @@ async fn a_request_that_is_not_ready_in_time_fails_and_leaves_nothing() -> Resul
     assert!(why.contains("ondemand_request_ttl '5'"), "{why}");
     let counts = scene.counts("a").await?;
     assert_eq!((counts.lent, counts.ready, counts.returned), (0, 0, 0));
+    scene.world.check_whole().await
+}
+
+#[tokio::test]
+async fn quotas_hold_for_requests_when_they_are_made_and_when_their_machines_are_lent() -> Result<()> {
+    let mut scene = Scene::with(&[PoolSpec::new("a", "micro", 1)]).await?;
+    let core = scene.world.core.clone();
+    let user = scene.user("ulla").await?;
+    let limits = Amounts { checkouts: Some(2), ..Amounts::default() };
+    core.quota_set(&scene.world.admin, Subject::Account(user.account), limits).await?;
+    assert_eq!(core.request_make(&user, &ask("large", 3)).await.unwrap_err().code, "quota");
+    core.request_make(&user, &ask("r", 2)).await?;
+    // Its machines are still being made when one is lent otherwise.
+    core.pool_checkout(&user, &wants(&[("a", 1)]), None).await?;
+    scene.settle().await?;
+    let RequestState::Failed(why) = core.request_get(&user, "r").await?.state else { panic!("not failed") };
+    assert!(why.contains("checkouts of account ulla are limited to 2"), "{why}");
+    let counts = scene.counts("a").await?;
+    assert_eq!((counts.ready, counts.lent, counts.returned), (1, 1, 0), "what was made for it is gone");
+    assert_eq!(core.quota_own(&user).await?[0].used.checkouts, Some(1));
+    assert_eq!(counts.pool.trouble, None, "the pool is not to blame");
+    core.request_make(&user, &ask("fits", 1)).await?;
+    scene.settle().await?;
+    assert_eq!(core.request_get(&user, "fits").await?.state, RequestState::Ready);
+    scene.world.check_whole().await
+}
+
+#[tokio::test]
+async fn quotas_of_memory_hold_for_requests_too() -> Result<()> {
+    let spec = PoolSpec { memory_mib: Some(256), ..PoolSpec::new("a", "micro", 0) };
+    let mut scene = Scene::with(&[spec]).await?;
+    let core = scene.world.core.clone();
+    let user = scene.user("ulla").await?;
+    let limits = Amounts { memory_mib: Some(300), ..Amounts::default() };
+    core.quota_set(&scene.world.admin, Subject::Account(user.account), limits).await?;
+    core.request_make(&user, &ask("r", 2)).await?;
+    scene.settle().await?;
+    let RequestState::Failed(why) = core.request_get(&user, "r").await?.state else { panic!("not failed") };
+    assert!(why.contains("MiB of memory of account ulla are limited to 300"), "{why}");
+    assert_eq!(scene.counts("a").await?.lent, 0, "all or nothing");
     scene.world.check_whole().await
 }

@@ -100,7 +100,7 @@ impl Stage {
 
     async fn lend(&self) -> Result<Value> {
         let lent = self.server.post("/checkouts", json!({ "pools": { "ten": 1 } })).await?;
-        let name = lent["machines"][0]["name"].as_str().context("a machine")?;
+        let name = lent["items"][0]["name"].as_str().context("a machine")?;
         self.machine(name).await
     }
 
@@ -149,8 +149,8 @@ impl Stage {
 
     async fn a_lifetime_ends(&self) -> Result<()> {
         let lent = self.server.post("/checkouts", json!({ "pools": { "ten": 1 }, "lifetime_s": 1 })).await?;
-        let name = lent["machines"][0]["name"].as_str().context("a machine")?;
-        let id = lent["machines"][0]["id"].as_str().context("an id")?;
+        let name = lent["items"][0]["name"].as_str().context("a machine")?;
+        let id = lent["items"][0]["id"].as_str().context("an id")?;
         self.server.until(&format!("/machines/{id}"), |machine| machine["life"] == "gone").await?;
         ensure!(!self.server.data.join("machines").join(id).exists(), "something is left of {name}");
         Ok(())

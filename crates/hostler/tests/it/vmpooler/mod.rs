@@ -4,6 +4,7 @@
 mod clients;
 mod figures;
 mod guide;
+mod odd;
 mod parts;
 mod refusals;
 mod requests;

@@ -35,8 +35,17 @@ pub(crate) struct Load<'a> {
 impl Load<'_> {
     /// Asks for these paths in turn for so many seconds.
     pub(crate) async fn run(&self, paths: &[String], connections: u32, seconds: u32) -> Result<Found> {
+        self.by("GET", paths, connections, seconds).await
+    }
+
+    /// The same by `POST`, with nothing in the body.
+    pub(crate) async fn posts(&self, paths: &[String], connections: u32, seconds: u32) -> Result<Found> {
+        self.by("POST", paths, connections, seconds).await
+    }
+
+    async fn by(&self, method: &str, paths: &[String], connections: u32, seconds: u32) -> Result<Found> {
         let script = self.bed.folder.join("wrk.lua");
-        std::fs::write(&script, self.script(paths))?;
+        std::fs::write(&script, self.script(method, paths))?;
         let threads = connections.min(2);
         let mut command = self.bed.command(Path::new("wrk"));
         command.args(["--latency", "-t", &threads.to_string(), "-c", &connections.to_string()]);
@@ -61,15 +70,16 @@ impl Load<'_> {
     }
 
     /// The token goes into the file: arguments are for everybody to see.
-    fn script(&self, paths: &[String]) -> String {
+    fn script(&self, method: &str, paths: &[String]) -> String {
         let list: Vec<String> = paths.iter().map(|path| format!("{path:?}")).collect();
         format!(
             r#"local token = "{}"
 wrk.headers["Authorization"] = "Bearer " .. token
 wrk.headers["x-xsrf-token"] = token
+wrk.headers["x-auth-token"] = token
 local paths = {{ {} }}
 local made, at = {{}}, 0
-function init() for i, path in ipairs(paths) do made[i] = wrk.format("GET", path) end end
+function init() for i, path in ipairs(paths) do made[i] = wrk.format("{method}", path) end end
 function request() at = at % #made + 1; return made[at] end
 "#,
             self.token,

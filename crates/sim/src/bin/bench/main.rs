@@ -17,6 +17,7 @@ mod imports;
 mod load;
 mod logins;
 mod names;
+mod pools;
 mod reads;
 mod rights;
 mod server;
@@ -85,6 +86,8 @@ async fn measure() -> Result<bool> {
     fleet.remove()?;
     table.heading("simulated machines made and removed over HTTP");
     table.add_or("machines", churn::measure(&bed).await);
+    table.heading("pools");
+    table.add_or("pools", pools::measure(&bed).await);
     table.heading("durable commits: SQLite");
     table.add_or("commits", commits::sqlite(&bed).await);
     table.heading("durable commits: PostgreSQL");
