@@ -1,5 +1,6 @@
 //! Pools: filled, lent, taken back, replaced; and nothing handed out twice.
 
+mod commands;
 mod native;
 mod requests;
 pub(crate) mod scene;
