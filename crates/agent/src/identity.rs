@@ -5,7 +5,7 @@
 //! machine and no other.
 
 use crate::wire::{Fault, HostKey, Identify};
-use crate::{NAME, Place, base64, complain, files, login, network, ssh, sys};
+use crate::{NAME, Place, base64, cloud, complain, files, login, network, ssh, sys};
 use serde_json::{Value, json};
 use std::fmt::Display;
 use std::path::Path;
@@ -46,6 +46,7 @@ pub(crate) fn take(state: &mut State, wanted: &Identify) -> Result<Value, Fault>
     name(&wanted.host_name).map_err(failed("host name"))?;
     let machine_id = format!("{}\n", wanted.machine_id);
     files::write(Path::new("/etc/machine-id"), machine_id.as_bytes(), 0o444).map_err(failed("machine id"))?;
+    cloud::take_over(Path::new("/"), &wanted.machine_id).map_err(failed("cloud-init"))?;
     let card = network::Wanted {
         mac: checked.mac,
         addresses: &wanted.addresses,

@@ -16,6 +16,7 @@
 //! error and skipped.
 
 mod base64;
+mod cloud;
 mod dhcp;
 mod facts;
 mod files;

@@ -11,6 +11,7 @@ pub mod doctor;
 pub mod error;
 pub mod events;
 pub mod fail;
+pub mod goldens;
 pub mod hosts;
 pub mod ids;
 pub mod machines;

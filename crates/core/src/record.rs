@@ -56,6 +56,8 @@ pub enum Kind {
     Request,
     /// [`Demand`](crate::pools::Demand): a pool's figures of a day
     Demand,
+    /// [`Golden`](crate::goldens::Golden): a machine that others are forked from
+    Golden,
     /// [`Task`](crate::tasks::Task)
     Task,
     /// [`Replay`](crate::access::Replay): the answer to an idempotent request
@@ -64,7 +66,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in the order tables are made.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::Machine,
         Self::Template,
         Self::Volume,
@@ -87,6 +89,7 @@ impl Kind {
         Self::Pool,
         Self::Request,
         Self::Demand,
+        Self::Golden,
         Self::Task,
         Self::Replay,
     ];
@@ -116,6 +119,7 @@ impl Kind {
             Self::Pool => "pool",
             Self::Request => "request",
             Self::Demand => "demand",
+            Self::Golden => "golden",
             Self::Task => "task",
             Self::Replay => "replay",
         }

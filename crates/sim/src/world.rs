@@ -7,8 +7,9 @@ use hostler_core::Core;
 use hostler_core::access::Caller;
 use hostler_core::core::ListAsk;
 use hostler_core::core::{LocalHost, Parts, Settings};
+use hostler_core::goldens::Golden;
 use hostler_core::hosts::{Arrival, FirstStart, Key, Presence, arrive, fingerprint};
-use hostler_core::ids::{HostId, MachineId, NetworkId, StorageId, TemplateId, VolumeId};
+use hostler_core::ids::{GoldenId, HostId, MachineId, NetworkId, StorageId, TemplateId, VolumeId};
 use hostler_core::machines::{Life, Machine, MachineAsk, Observed};
 use hostler_core::media::MediumAsk;
 use hostler_core::ports::{
@@ -128,6 +129,7 @@ impl World {
             memory_mib: 128,
             disk_mib: 0,
             firmware: Firmware::Bios,
+            fork: true,
             storage: None,
         };
         world.core.template_make(&world.admin, &ask, None).await?;
@@ -297,6 +299,17 @@ impl World {
         known
             .extend(templates.iter().filter(|one| one.image.is_some()).map(|one| StorageItem::Image(one.id)));
         ensure!(items == known, "files {items:?} are not those of the records {known:?}");
+        let goldens: Vec<Golden> = self.core.goldens().await?;
+        let saved = goldens.iter().filter(|golden| golden.facts.is_some()).map(|golden| golden.id);
+        ensure!(
+            goldens.iter().all(|golden| golden.task.is_none()),
+            "a golden machine is still held: {goldens:?}"
+        );
+        let lying: BTreeSet<GoldenId> = self.hypervisor.goldens().await?.into_iter().collect();
+        ensure!(
+            lying == saved.collect(),
+            "golden machines {lying:?} are not those of the records {goldens:?}"
+        );
         let snapshots = self.core.snapshot_list(&self.admin, ListAsk { limit: 1000, ..ListAsk::default() });
         let snapshots = snapshots.await?.items;
         for snapshot in &snapshots {

@@ -143,6 +143,7 @@ fn fresh(machine: u128) -> Document {
             ("stock", Value::Null),
             ("stocked_at", Value::Null),
             ("lent_until", Value::Null),
+            ("borne_mib", 64.into()),
         ],
         body: format!("{{\"name\":\"machine-{machine}\",\"notes\":\"{}\"}}", "x".repeat(800)),
     }

@@ -109,6 +109,7 @@ pub(crate) fn columns(kind: Kind) -> &'static [Column] {
                     text("stock").nullable().group(2),
                     int("stocked_at").nullable().group(4),
                     int("lent_until").nullable().group(3),
+                    int("borne_mib"),
                 ]
             }
         }
@@ -137,6 +138,7 @@ pub(crate) fn columns(kind: Kind) -> &'static [Column] {
                     id("task").nullable().group(1),
                     int("size_mib"),
                     int("created_at"),
+                    id("golden").nullable().group(0),
                 ]
             }
         }
@@ -246,6 +248,17 @@ pub(crate) fn columns(kind: Kind) -> &'static [Column] {
             &const { [text("key").group(0), text("state").group(1), id("owner").group(0), int("created_at")] }
         }
         Kind::Demand => &const { [text("pool").group(0), int("day").group(0), int("created_at")] },
+        Kind::Golden => {
+            &const {
+                [
+                    id("template").group(0),
+                    id("host").group(0),
+                    text("state").group(1),
+                    id("task").nullable().group(1),
+                    int("created_at"),
+                ]
+            }
+        }
         Kind::Setting => &const { [text("name").group(0), int("created_at")] },
         Kind::Task => {
             &const {

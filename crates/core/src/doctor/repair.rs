@@ -350,6 +350,7 @@ impl Core {
             Kind::Pool => again::<crate::pools::Pool>(self, id, changes).await,
             Kind::Request => again::<crate::pools::Request>(self, id, changes).await,
             Kind::Demand => again::<crate::pools::Demand>(self, id, changes).await,
+            Kind::Golden => again::<crate::goldens::Golden>(self, id, changes).await,
             Kind::Setting => again::<crate::settings::Setting>(self, id, changes).await,
             Kind::Task => again::<Task>(self, id, changes).await,
             Kind::Replay => again::<crate::access::Replay>(self, id, changes).await,

@@ -32,6 +32,10 @@ pub(crate) async fn start(
     context.progress.report(0.0, "starting");
     let sighting = core.host(machine.host)?.hypervisor.start(&spec).await?;
     machine.saw(&sighting, core.now());
+    if generation > 1 {
+        // It has booted: its memory is all its own now.
+        machine.golden = None;
+    }
     machine.updated_at = core.now();
     Ok(machine)
 }
@@ -59,9 +63,18 @@ pub(crate) async fn arrive(
     if !image.agent {
         return Ok(Arrival::Ready(machine));
     }
+    let identity = core.identity(&machine).await?;
     context.progress.report(0.0, "waiting for the guest's agent");
-    match hypervisor.guest_facts(id, LOOK).await {
-        Ok(_) => {}
+    let answered = async {
+        // The agent of a fork has answered before: asking it for more than its identity would only cost time.
+        if machine.golden.is_none() {
+            hypervisor.guest_facts(id, LOOK).await?;
+        }
+        context.progress.report(0.5, "giving the guest its identity");
+        hypervisor.identify(id, &identity).await
+    };
+    match answered.await {
+        Ok(()) => {}
         Err(error) if error.kind == DriverErrorKind::Timeout => {
             let sighting = hypervisor.observe(id).await?;
             still_up(&sighting)?;
@@ -73,8 +86,6 @@ pub(crate) async fn arrive(
         }
         Err(error) => return Err(error.into()),
     }
-    context.progress.report(0.5, "giving the guest its identity");
-    hypervisor.identify(id, &core.identity(&machine).await?).await?;
     machine.guest = hypervisor.guest_facts(id, LOOK).await.ok();
     machine.ready_at = Some(core.now());
     machine.updated_at = core.now();

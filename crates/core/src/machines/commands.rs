@@ -8,7 +8,7 @@ use crate::access::{Act, Amount, Caller, Idempotency, acts};
 use crate::core::{Attempt, Core, decided};
 use crate::error::{Error, Result};
 use crate::hosts::Host;
-use crate::ids::{AccountId, MachineId, VolumeId};
+use crate::ids::{AccountId, GoldenId, MachineId, VolumeId};
 use crate::pools::Stock;
 use crate::ports::{CommandOutput, Console, DriverErrorKind, GuestCommand, IoLimits, StoreError};
 use crate::record::Kind;
@@ -112,7 +112,7 @@ impl Core {
         .await
     }
 
-    /// Makes a machine that is stock of a pool.
+    /// Makes a machine that is stock of a pool, forked from a golden machine or booting.
     ///
     /// # Errors
     /// As [`machine_create`](Self::machine_create).
@@ -121,9 +121,11 @@ impl Core {
         caller: &Caller,
         ask: &MachineAsk,
         stock: Stock,
+        golden: Option<GoldenId>,
     ) -> Result<Accepted<Machine>> {
         check_keys(&ask.ssh_keys)?;
-        decided(async || self.machine_create_once(caller, ask, None, Some(stock.clone())).await).await
+        let stocked = || Some((stock.clone(), golden));
+        decided(async || self.machine_create_once(caller, ask, None, stocked()).await).await
     }
 
     async fn machine_create_once(
@@ -131,7 +133,7 @@ impl Core {
         caller: &Caller,
         ask: &MachineAsk,
         idempotency: Option<&Idempotency>,
-        stock: Option<Stock>,
+        stocked: Option<(Stock, Option<GoldenId>)>,
     ) -> Result<Accepted<Machine>, Attempt> {
         let template = self.template_usable(caller, &ask.template).await?;
         let network = self.network_usable(caller, ask.network.as_deref()).await?;
@@ -140,7 +142,9 @@ impl Core {
         self.placed_as_asked(caller, ask, &host).await?;
         let owner = self.owner_asked(caller, ask.owner.as_deref()).await?;
         let mut machine = self.machine_drafted(owner, ask, &template, &host).await?;
-        machine.stock = stock;
+        if let Some((stock, golden)) = stocked {
+            (machine.stock, machine.golden) = (Some(stock), golden);
+        }
         for key in self.ssh_keys_of(machine.owner).await? {
             if !machine.ssh_keys.contains(&key) {
                 machine.ssh_keys.push(key);
@@ -232,6 +236,7 @@ impl Core {
             ready_at: None,
             guest: None,
             ssh: None,
+            golden: None,
             stock: None,
             created_at: now,
             updated_at: now,
@@ -245,10 +250,9 @@ impl Core {
         asked_mib: Option<u64>,
         storage: crate::ids::StorageId,
     ) -> Result<Option<Volume>> {
-        let image_mib =
-            template.image.as_ref().and_then(|image| image.disk.as_ref()).map(|disk| disk.size_mib);
+        let image_mib = template.image_disk_mib();
         let least = image_mib.unwrap_or(0);
-        let size_mib = asked_mib.unwrap_or(template.disk_mib.max(least));
+        let size_mib = template.root_disk_mib(asked_mib);
         if size_mib < least {
             let text = format!("the template's disk has {least} MiB, so {size_mib} MiB is too small");
             return Err(Error::invalid("disk_mib", text));
@@ -268,6 +272,7 @@ impl Core {
             growing_mib: None,
             format: ImageFormat::Qcow2,
             template: image_mib.map(|_| template.id),
+            golden: machine.golden,
             machine: Some(machine.id),
             position: 0,
             limits: IoLimits::default(),

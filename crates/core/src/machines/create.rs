@@ -33,11 +33,32 @@ pub(crate) struct Create {
     /// When its process ran.
     #[serde(default)]
     running_at: Timestamp,
+    /// Milliseconds of each phase that has ended, and when the last one did.
+    #[serde(default)]
+    phases: Vec<(String, u64)>,
+    #[serde(default)]
+    phase_at: Timestamp,
 }
 
 impl Create {
     pub(crate) fn new(machine: MachineId) -> Self {
-        Self { machine, stage: Stage::Volumes, deadline: Timestamp(0), running_at: Timestamp(0) }
+        let never = Timestamp(0);
+        Self {
+            machine,
+            stage: Stage::Volumes,
+            deadline: never,
+            running_at: never,
+            phases: Vec::new(),
+            phase_at: never,
+        }
+    }
+
+    /// A phase has ended; the first one began when the machine was asked for.
+    fn phase(&mut self, name: &str, machine: &Machine, now: Timestamp) {
+        let begun = if self.phases.is_empty() { machine.created_at } else { self.phase_at };
+        let millis = u64::try_from(now.since(begun).as_millis()).unwrap_or(u64::MAX);
+        self.phases.push((name.to_owned(), millis));
+        self.phase_at = now;
     }
 
     async fn volumes(&mut self, context: &StepContext<'_>) -> Result<Step, StepError> {
@@ -48,13 +69,13 @@ impl Create {
             if volume.state == VolumeState::Present {
                 continue;
             }
-            let backing = match volume.template {
-                Some(id) => core
-                    .get::<Template>(id.0)
-                    .await?
-                    .image
-                    .map(|image| Backing::Template { template: id, image }),
-                None => None,
+            let backing = match (volume.golden, volume.template) {
+                (Some(golden), _) => Some(Backing::Golden { golden }),
+                (None, Some(template)) => {
+                    let image = core.get::<Template>(template.0).await?.image;
+                    image.map(|image| Backing::Template { template, image })
+                }
+                (None, None) => None,
             };
             let spec = VolumeSpec { id: volume.id, size_mib: volume.size_mib, backing };
             context.progress.report(0.0, "making the disk");
@@ -69,6 +90,7 @@ impl Create {
             changes.update(&machine)?;
             return Ok(Step { outcome: Outcome::Done, changes, progress: 1.0 });
         }
+        self.phase("disk", &machine, changes.now());
         self.stage = Stage::Start;
         Ok(Step { outcome: Outcome::Next, changes, progress: 0.2 })
     }
@@ -79,6 +101,7 @@ impl Create {
         changes.update(&machine)?;
         self.stage = Stage::Agent;
         self.running_at = changes.now();
+        self.phase("start", &machine, changes.now());
         let pool = context.core.pool_behind(&machine).await?;
         let usual = changes.now().plus(context.core.settings().boot_patience);
         self.deadline = pool.map_or(usual, |pool| pool.boot_deadline(machine.created_at));
@@ -103,6 +126,7 @@ impl Create {
         };
         if machine.stock.is_some() {
             changes.update(&machine)?;
+            self.phase("identity", &machine, changes.now());
             self.stage = Stage::Probe;
             return Ok(Step { outcome: Outcome::Next, changes, progress: 0.8 });
         }
@@ -138,7 +162,10 @@ impl Create {
         machine.life = Life::Present;
         machine.let_go(None);
         machine.updated_at = changes.now();
-        core.stock_ready(&mut changes, &mut machine, Birth::default(), self.running_at).await?;
+        self.phase("probe", &machine, changes.now());
+        let birth = Birth { forked: machine.golden.is_some(), phases: self.phases.clone() };
+        core.stock_ready(&mut changes, &mut machine, birth, self.running_at).await?;
+        core.birth_proves(&mut changes, &machine).await?;
         changes.update(&machine)?;
         Ok(Step { outcome: Outcome::Done, changes, progress: 1.0 })
     }
@@ -186,6 +213,7 @@ impl Work for Create {
         let mut changes = gone(core, failed, volumes, reason).await?;
         if fails {
             core.pool_failed(&mut changes, &machine, why).await?;
+            core.fork_failed(&mut changes, &machine, why).await?;
         }
         Ok(changes)
     }

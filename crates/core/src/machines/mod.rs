@@ -41,6 +41,6 @@ pub use live::NicAsk;
 pub(crate) use model::is_api_version;
 pub use model::{HostName, Life, Machine, Nic, Observation, Observed, Power};
 pub use power::Verb;
-pub(crate) use spec::disk as disk_of;
+pub(crate) use spec::{boot as boot_of, disk as disk_of};
 pub use surroundings::{HostLoad, Surroundings};
 pub use turn::Busy;

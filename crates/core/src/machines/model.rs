@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::ids::{
-    AccountId, AddressId, ClusterId, HostId, MachineId, MediumId, NetworkId, TaskId, TemplateId,
+    AccountId, AddressId, ClusterId, GoldenId, HostId, MachineId, MediumId, NetworkId, TaskId, TemplateId,
 };
 use crate::pools::{Stock, StockState};
 use crate::ports::{Endpoint, GuestFacts, InboundRule, Sighting};
@@ -257,6 +257,9 @@ pub struct Machine {
     /// Where SSH is forwarded to it, while it runs on user networking.
     #[serde(default)]
     pub ssh: Option<Endpoint>,
+    /// The golden machine whose memory it shares: it was forked from it and has not booted since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub golden: Option<GoldenId>,
     /// What it carries as a machine of a pool.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stock: Option<Stock>,
@@ -362,6 +365,7 @@ impl Record for Machine {
             ("stock", self.stock_word().into()),
             ("stocked_at", stock.and_then(|stock| stock.ready_at).map(|at| at.0).into()),
             ("lent_until", self.lent_until().map(|at| at.0).into()),
+            ("borne_mib", i64::try_from(self.borne_mib()).unwrap_or(i64::MAX).into()),
         ]
     }
 

@@ -65,7 +65,7 @@ impl Core {
             seed: if image.cloud_init { Some(self.seed(machine).await?) } else { None },
             medium: machine.medium,
             snapshot: None,
-            golden: None,
+            golden: machine.golden.filter(|_| generation == 1),
         })
     }
 }
@@ -75,7 +75,7 @@ pub(crate) fn disk(volume: &Volume) -> DiskSpec {
     DiskSpec { volume: volume.id, format: volume.format, bus, limits: volume.limits }
 }
 
-fn boot(image: &Image, firmware: Firmware) -> Boot {
+pub(crate) fn boot(image: &Image, firmware: Firmware) -> Boot {
     match &image.kernel {
         Some(kernel) => Boot::Kernel {
             kernel: kernel.clone(),

@@ -3,7 +3,7 @@
 use super::{Birth, Checkout, Pool, Probe, Request, RequestState, Stock, StockState, Trouble};
 use crate::core::{Changes, Core, decided};
 use crate::error::{Error, ErrorKind, Result};
-use crate::ids::RequestId;
+use crate::ids::{GoldenId, RequestId};
 use crate::machines::{HostName, Machine, MachineAsk};
 use crate::networks::Address;
 use crate::ports::{DriverError, DriverErrorKind, GuestCommand, Hypervisor};
@@ -38,8 +38,13 @@ pub(crate) fn backoff(failures: u32) -> Duration {
 }
 
 impl Core {
-    /// Begins a machine for a pool, or for a request of one.
-    pub(crate) async fn pool_fill(&self, pool: &Pool, request: Option<RequestId>) -> Result<Filled> {
+    /// Begins a machine for a pool, or for a request of one, forked from a golden machine or booting.
+    pub(crate) async fn pool_fill(
+        &self,
+        pool: &Pool,
+        request: Option<RequestId>,
+        golden: Option<GoldenId>,
+    ) -> Result<Filled> {
         let keeper = self.pool_owner().await?;
         let stock = Stock {
             pool: pool.id,
@@ -64,7 +69,7 @@ impl Core {
             start: true,
             ..MachineAsk::default()
         };
-        match self.machine_stocked(&keeper, &ask, stock).await {
+        match self.machine_stocked(&keeper, &ask, stock, golden).await {
             Ok(accepted) => {
                 self.book().turned(pool.id);
                 Ok(Filled::Begun(Box::new(accepted.record)))
@@ -95,6 +100,23 @@ impl Core {
             let Some(mut pool) = self.find::<Pool>(pool.id.0).await? else { return Ok(()) };
             let mut changes = self.changes();
             pool.trouble = Some(worse(pool.trouble.take(), reason.clone(), changes.now()));
+            changes.update(&pool)?;
+            self.pools_committed(changes).await
+        })
+        .await
+    }
+
+    /// Notes what a pool waits for, which is no failure: nothing is put off.
+    pub(crate) async fn pool_waits(&self, pool: &Pool, reason: &str) -> Result<()> {
+        if pool.trouble.as_ref().is_some_and(|trouble| trouble.reason == reason) {
+            return Ok(());
+        }
+        decided(async || {
+            let Some(mut pool) = self.find::<Pool>(pool.id.0).await? else { return Ok(()) };
+            let mut changes = self.changes();
+            let now = changes.now();
+            let failures = pool.trouble.as_ref().map_or(0, |before| before.failures);
+            pool.trouble = Some(Trouble { reason: reason.to_owned(), since: now, failures, again_at: now });
             changes.update(&pool)?;
             self.pools_committed(changes).await
         })

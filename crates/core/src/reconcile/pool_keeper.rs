@@ -10,6 +10,7 @@ use super::news::relevant;
 use crate::core::Core;
 use crate::error::{ErrorKind, Result};
 use crate::events::Event;
+use crate::goldens::{Origin, borne_mib};
 use crate::hosts::Host;
 use crate::ids::PoolId;
 use crate::machines::{Life, Machine};
@@ -31,8 +32,8 @@ const ROUND: Duration = Duration::from_secs(1);
 const GATHER: Duration = Duration::from_millis(4);
 /// Machines handled at a time, so that no round holds up the others.
 const ARMFUL: u32 = 64;
-/// Memory that forks of one golden machine share; a fork's own part of it is at most this part of the whole.
-const SHARED: u64 = 4;
+/// How often golden machines are looked after; nobody waits for that.
+const GOLDENS: Duration = Duration::from_secs(5);
 
 /// Keeps the pools whose machines run on this process's hosts.
 pub struct PoolKeeper {
@@ -40,6 +41,8 @@ pub struct PoolKeeper {
     /// What each pool's ready machines were last compared with: only when it changes they are compared again.
     compared: HashMap<PoolId, (crate::ids::TemplateId, Option<Timestamp>)>,
     failure: Option<String>,
+    /// When golden machines are looked after next.
+    goldens_at: Timestamp,
 }
 
 impl std::fmt::Debug for PoolKeeper {
@@ -51,7 +54,7 @@ impl std::fmt::Debug for PoolKeeper {
 impl PoolKeeper {
     /// A keeper for this core.
     pub fn new(core: Core) -> Self {
-        Self { core, compared: HashMap::new(), failure: None }
+        Self { core, compared: HashMap::new(), failure: None, goldens_at: Timestamp(0) }
     }
 
     /// Keeps pools until `stop`.
@@ -95,7 +98,18 @@ impl PoolKeeper {
             let begun = self.keep(counts, filling).await?;
             filling += begun;
         }
-        self.requests(&counts).await
+        self.requests(&counts).await?;
+        self.keep_goldens(&counts).await
+    }
+
+    /// Golden machines that nothing asks for any more go.
+    async fn keep_goldens(&mut self, counts: &[PoolCounts]) -> Result<()> {
+        if self.core.now() < self.goldens_at {
+            return Ok(());
+        }
+        self.goldens_at = self.core.now().plus(GOLDENS);
+        let pools: Vec<&Pool> = counts.iter().map(|counts| &*counts.pool).collect();
+        self.core.goldens_kept(&pools).await
     }
 
     /// Checkouts whose time is over.
@@ -145,14 +159,23 @@ impl PoolKeeper {
             return Ok(0);
         }
         // After a failure one goes ahead to see whether the way is clear.
-        let room = if pool.trouble.is_some() { room.min(1) } else { room };
+        let failed = pool.trouble.as_ref().is_some_and(|trouble| trouble.failures > 0);
+        let room = if failed { room.min(1) } else { room };
+        let golden = match self.core.origin_for(pool, template).await? {
+            Origin::Waits => {
+                self.core.pool_waits(pool, "its golden machine is being made").await?;
+                return Ok(0);
+            }
+            Origin::Forked(golden) => Some(golden),
+            Origin::Boots => None,
+        };
         let mut begun = 0;
         while begun < missing.min(room) {
-            if let Some(reason) = self.too_large(pool, template).await? {
+            if let Some(reason) = self.too_large(pool, template, golden.is_some()).await? {
                 self.core.pool_hindered(pool, reason).await?;
                 break;
             }
-            match self.core.pool_fill(pool, None).await? {
+            match self.core.pool_fill(pool, None, golden).await? {
                 Filled::Begun(machine) => {
                     tracing::debug!(machine = %machine.name, pool = pool.spec.name, "filling");
                 }
@@ -164,23 +187,21 @@ impl PoolKeeper {
     }
 
     /// Why the host cannot hold one more machine of this pool; none when it can.
-    async fn too_large(&self, pool: &Pool, template: &Template) -> Result<Option<String>> {
+    async fn too_large(&self, pool: &Pool, template: &Template, forked: bool) -> Result<Option<String>> {
         let storage: StoragePlace = self.core.get(template.storage.0).await?;
         let host: Host = self.core.get(storage.host.0).await?;
         let Some(facts) = &host.facts else { return Ok(None) };
         let there = Filter::eq("host", host.id.0).and(Filter::ne("life", Life::Gone.word()));
-        let promised = self.core.store().sum(Kind::Machine, "memory_mib", there).await?;
+        let promised = self.core.store().sum(Kind::Machine, "borne_mib", there).await?;
         let promised = u64::try_from(promised).unwrap_or(0);
-        let one = pool.spec.memory_mib.unwrap_or(template.memory_mib);
-        let bearable =
-            if pool.spec.fork { facts.memory_mib.saturating_mul(SHARED) } else { facts.memory_mib };
-        if promised + one <= bearable {
+        let one = borne_mib(pool.spec.memory_mib.unwrap_or(template.memory_mib), forked);
+        if promised.saturating_add(one) <= facts.memory_mib {
             return Ok(None);
         }
         Ok(Some(format!(
             "host {} cannot hold more: {promised} MiB are promised to machines, one more takes {one} MiB, and it \
-             bears {bearable} MiB",
-            host.name
+             has {} MiB",
+            host.name, facts.memory_mib
         )))
     }
 
@@ -224,6 +245,7 @@ impl PoolKeeper {
             memory_mib: 0,
             disk_mib: 0,
             firmware: Firmware::default(),
+            fork: true,
             storage: None,
         };
         let keeper = self.core.pool_owner().await?;
@@ -338,7 +360,7 @@ async fn makes(core: &Core, pool: &Pool) -> Result<bool> {
 /// Something has changed that pools depend on.
 fn concerns(event: &Event) -> bool {
     match event.event.kind {
-        Kind::Pool | Kind::Request | Kind::Template => true,
+        Kind::Pool | Kind::Request | Kind::Template | Kind::Golden => true,
         Kind::Machine => crate::pools::pool_in(&event.event.body).is_some(),
         _ => false,
     }

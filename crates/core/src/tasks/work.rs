@@ -5,11 +5,11 @@ use crate::error::{Error, Result};
 use crate::ports::{DriverError, Progress, StoreError};
 use crate::tasks::Task;
 use crate::time::Timestamp;
-use crate::{doctor, machines, media, snapshots, templates, volumes};
+use crate::{doctor, goldens, machines, media, snapshots, templates, volumes};
 use serde::de::DeserializeOwned;
 
 /// Every kind of task there is. Adding one: write its [`Work`], name it here and in [`decode`].
-pub const TASK_KINDS: [&str; 28] = [
+pub const TASK_KINDS: [&str; 29] = [
     "machine.create",
     "machine.start",
     "machine.stop",
@@ -26,6 +26,7 @@ pub const TASK_KINDS: [&str; 28] = [
     "snapshot.take",
     "snapshot.revert",
     "snapshot.remove",
+    "golden.make",
     "template.make",
     "template.delete",
     "medium.make",
@@ -68,6 +69,7 @@ pub(crate) fn decode(task: &Task) -> Result<Box<dyn Work>> {
         "snapshot.take" => typed::<snapshots::Take>(task),
         "snapshot.revert" => typed::<snapshots::Revert>(task),
         "snapshot.remove" => typed::<snapshots::Remove>(task),
+        "golden.make" => typed::<goldens::make::Make>(task),
         "template.make" => typed::<templates::tasks::Make>(task),
         "template.delete" => typed::<templates::tasks::Delete>(task),
         "medium.make" => typed::<media::tasks::Make>(task),

@@ -30,6 +30,8 @@ pub struct TemplateAsk {
     pub disk_mib: u64,
     /// Firmware that boots the disk of its machines.
     pub firmware: Firmware,
+    /// Whether its machines may be forked from a golden one.
+    pub fork: bool,
     /// Where its image shall lie, and so where its machines run: a storage by id, number or name; that of this
     /// process's host when left out.
     pub storage: Option<String>,
@@ -94,6 +96,7 @@ impl Core {
             memory_mib: ask.memory_mib,
             disk_mib: ask.disk_mib,
             firmware: ask.firmware,
+            fork: ask.fork,
             state: TemplateState::Building,
             image: None,
             reason: None,

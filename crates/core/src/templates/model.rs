@@ -50,6 +50,11 @@ pub struct ImageDisk {
     pub size_mib: u64,
 }
 
+/// Templates made before there were forks.
+fn may_fork() -> bool {
+    true
+}
+
 /// What a template's image consists of. File names are relative to the template's image directory.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Image {
@@ -140,6 +145,10 @@ pub struct Template {
     /// Firmware that boots the disk of its machines, where the image has no kernel of its own.
     #[serde(default)]
     pub firmware: Firmware,
+    /// Whether its machines may be forked from a golden one. Not when its guests keep what only one machine may have
+    /// where nobody can change it.
+    #[serde(default = "may_fork")]
+    pub fork: bool,
     /// Where it is in its life.
     pub state: TemplateState,
     /// Its image, once ready.

@@ -63,6 +63,7 @@ impl Core {
             growing_mib: None,
             format: ImageFormat::Qcow2,
             template: None,
+            golden: None,
             machine: None,
             position,
             limits: IoLimits::default(),

@@ -103,6 +103,7 @@ impl Core {
             growing_mib: None,
             format: ImageFormat::Qcow2,
             template: None,
+            golden: None,
             machine: None,
             position: 0,
             limits: IoLimits::default(),

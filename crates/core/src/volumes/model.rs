@@ -1,6 +1,6 @@
 //! The records of volumes and storages.
 
-use crate::ids::{AccountId, HostId, MachineId, StorageId, TaskId, TemplateId, VolumeId};
+use crate::ids::{AccountId, GoldenId, HostId, MachineId, StorageId, TaskId, TemplateId, VolumeId};
 use crate::ports::IoLimits;
 use crate::record::{Kind, Record, Value, stamped};
 use crate::templates::ImageFormat;
@@ -56,6 +56,9 @@ pub struct Volume {
     pub format: ImageFormat,
     /// The template whose disk it is a copy-on-write overlay of. Counts as a use of that template.
     pub template: Option<TemplateId>,
+    /// The golden machine whose disk it is a copy-on-write overlay of, which itself lies on the template's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub golden: Option<GoldenId>,
     /// The machine that has it.
     pub machine: Option<MachineId>,
     /// Place among that machine's disks; 0 is the one it boots from.
@@ -96,6 +99,7 @@ impl Record for Volume {
             ("task", self.task.map(|task| task.0).into()),
             ("size_mib", i64::try_from(self.size_mib.max(coming)).unwrap_or(i64::MAX).into()),
             ("created_at", self.created_at.0.into()),
+            ("golden", self.golden.map(|id| id.0).into()),
         ]
     }
 

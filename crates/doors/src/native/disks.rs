@@ -70,6 +70,7 @@ async fn template_create(
         memory_mib: value.memory_mib,
         disk_mib: value.disk_mib,
         firmware: value.firmware.into(),
+        fork: value.fork,
         storage: value.storage,
     };
     let replayed = match &idempotency {

@@ -108,6 +108,7 @@ pub(super) fn template(caller: &Caller, template: templates::Template) -> Templa
         memory_mib: template.memory_mib,
         disk_mib: template.disk_mib,
         firmware: template.firmware.into(),
+        fork: template.fork,
         state: template.state.into(),
         image: template.image.map(Image::from),
         reason: template.reason,

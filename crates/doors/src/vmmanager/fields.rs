@@ -88,6 +88,7 @@ pub(super) const TASK_NAMES: &[Case] = &[
     Case { word: "snapshot_create", when: || of_kind("snapshot.take") },
     Case { word: "snapshot_revert", when: || of_kind("snapshot.revert") },
     Case { word: "snapshot_delete", when: || of_kind("snapshot.remove") },
+    Case { word: "golden_create", when: || of_kind("golden.make") },
     Case { word: "os_update", when: || of_kind("template.make") },
     Case { word: "os_delete", when: || of_kind("template.delete") },
     Case { word: "iso_create", when: || of_kind("medium.make") },

@@ -1,6 +1,7 @@
 //! Pools: filled, lent, taken back, replaced; and nothing handed out twice.
 
 mod commands;
+mod forks;
 mod native;
 mod requests;
 pub(crate) mod scene;

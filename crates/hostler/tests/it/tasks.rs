@@ -42,6 +42,9 @@ enum Scene {
     Stock,
     /// A machine of a pool becomes somebody's who has SSH keys.
     Checkout,
+    /// A golden machine for a pool, then a machine forked from it.
+    Golden,
+    Fork,
 }
 
 /// A change of a machine that is on.
@@ -71,7 +74,7 @@ enum Then {
     Grown,
 }
 
-const SCENES: [Scene; 41] = [
+const SCENES: [Scene; 43] = [
     Scene::Create,
     Scene::Power(Power::Start, false),
     Scene::Power(Power::Stop, false),
@@ -113,10 +116,14 @@ const SCENES: [Scene; 41] = [
     Scene::Grow,
     Scene::Stock,
     Scene::Checkout,
+    Scene::Golden,
+    Scene::Fork,
 ];
 
 /// What tasks ask of drivers.
-const CALLED: [Verb; 33] = [
+const CALLED: [Verb; 35] = [
+    Verb::GoldenMake,
+    Verb::GoldenRemove,
     Verb::Observe,
     Verb::Start,
     Verb::ShutDown,
@@ -163,6 +170,7 @@ fn medium() -> MediumAsk {
 async fn stage(scene: Scene) -> Result<World> {
     let world = World::with_template().await?;
     let (core, admin) = (&world.core, &world.admin);
+    world.hypervisor.let_fork(matches!(scene, Scene::Golden | Scene::Fork));
     match scene {
         Scene::Power(..)
         | Scene::Delete
@@ -178,6 +186,10 @@ async fn stage(scene: Scene) -> Result<World> {
                 .await?;
         }
         Scene::MediumDelete => drop(core.medium_make(admin, &medium(), None).await?),
+        Scene::Fork => {
+            core.pool_create(admin, &pool()).await?;
+            PoolKeeper::new(core.clone()).round().await;
+        }
         Scene::Checkout => {
             core.pool_create(admin, &pool()).await?;
             PoolKeeper::new(core.clone()).round().await;
@@ -297,6 +309,7 @@ async fn ask(world: &World, scene: Scene) -> Result<()> {
                 memory_mib: 128,
                 disk_mib: 0,
                 firmware: hostler_core::templates::Firmware::Bios,
+                fork: true,
                 storage: None,
             };
             ask.description.push_str("a second one");
@@ -318,10 +331,11 @@ async fn ask(world: &World, scene: Scene) -> Result<()> {
         Scene::MediumDelete => drop(core.medium_delete(admin, "iso").await?),
         Scene::Live(live) => ask_live(world, live).await?,
         Scene::Grow => drop(core.volume_grow(admin, "1", 16).await?),
-        Scene::Stock => {
+        Scene::Stock | Scene::Golden => {
             core.pool_create(admin, &pool()).await?;
             PoolKeeper::new(core.clone()).round().await;
         }
+        Scene::Fork => PoolKeeper::new(core.clone()).round().await,
         Scene::Checkout => {
             let ask = CheckoutAsk { wanted: vec![("stock".into(), 1)], ..CheckoutAsk::default() };
             core.pool_checkout(admin, &ask, None).await?;

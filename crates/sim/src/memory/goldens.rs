@@ -7,6 +7,7 @@ use hostler_core::ports::{DriverError, GoldenFacts};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What every simulated machine is saved with.
 pub(super) const LIKENESS: &str = "sim";
@@ -23,11 +24,21 @@ struct Golden {
 pub(super) struct Goldens {
     journal: Journal,
     saved: Mutex<BTreeMap<GoldenId, Golden>>,
+    fork: AtomicBool,
 }
 
 impl Goldens {
-    pub(super) fn new(journal: Journal) -> Self {
-        Self { journal, saved: Mutex::default() }
+    pub(super) fn new(journal: Journal, fork: bool) -> Self {
+        Self { journal, saved: Mutex::default(), fork: AtomicBool::new(fork) }
+    }
+
+    pub(super) fn let_fork(&self, fork: bool) {
+        self.fork.store(fork, Ordering::Relaxed);
+    }
+
+    /// Whether machines can be forked here at all.
+    pub(super) fn forks(&self) -> bool {
+        self.fork.load(Ordering::Relaxed)
     }
 
     /// Finds what an earlier process saved.

@@ -31,12 +31,13 @@ const LEAST: i64 = 13;
 
 /// The migrations this program knows: number and text, in order, never changed once released. Numbers are those of
 /// SQLite's, so that a schema means the same on both.
-const MIGRATIONS: [(i64, &str); 5] = [
+const MIGRATIONS: [(i64, &str); 6] = [
     (1, include_str!("../../migrations/postgres/0001_records.sql")),
     (2, include_str!("../../migrations/postgres/0002_media_and_snapshots.sql")),
     (3, include_str!("../../migrations/postgres/0003_identity.sql")),
     (4, include_str!("../../migrations/postgres/0004_titles.sql")),
     (5, include_str!("../../migrations/postgres/0005_pools.sql")),
+    (6, include_str!("../../migrations/postgres/0006_goldens.sql")),
 ];
 
 /// Begins, and takes the right to migrate, which is another than that to write: a process of an older version that

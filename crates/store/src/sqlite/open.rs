@@ -26,12 +26,13 @@ const EVENTS: usize = 4096;
 const BUSY: Duration = Duration::from_secs(5);
 
 /// The migrations this program knows: number and text, in order, never changed once released.
-const MIGRATIONS: [(i64, &str); 5] = [
+const MIGRATIONS: [(i64, &str); 6] = [
     (1, include_str!("../../migrations/sqlite/0001_records.sql")),
     (2, include_str!("../../migrations/sqlite/0002_media_and_snapshots.sql")),
     (3, include_str!("../../migrations/sqlite/0003_identity.sql")),
     (4, include_str!("../../migrations/sqlite/0004_titles.sql")),
     (5, include_str!("../../migrations/sqlite/0005_pools.sql")),
+    (6, include_str!("../../migrations/sqlite/0006_goldens.sql")),
 ];
 
 fn open_error(path: &Path, error: &Error) -> OpenError {

@@ -98,7 +98,7 @@ async fn opening_says_what_is_wrong_and_not_the_password() {
     let name = url.split(['/', '?']).nth(3).unwrap().to_owned();
     server.execute(&name, "INSERT INTO schema_version (version) VALUES (99)").unwrap();
     let newer = refused(&url).await;
-    assert!(matches!(newer, OpenError::Newer { found: 99, known: 5, .. }), "{newer}");
+    assert!(matches!(newer, OpenError::Newer { found: 99, known: 6, .. }), "{newer}");
 }
 
 /// What the tables of schema 3 had, brought to today.
@@ -112,9 +112,10 @@ async fn machines_of_an_older_schema_get_title_and_description() {
     insert(&store, described).await.unwrap();
     store.close().await;
     let name = url.split(['/', '?']).nth(3).unwrap().to_owned();
-    let back = "DROP TABLE pool, request, demand; \
-                DELETE FROM counter WHERE kind IN ('pool', 'request', 'demand'); \
-                ALTER TABLE machine DROP COLUMN pool, DROP COLUMN stock, DROP COLUMN stocked_at, \
+    let back = "DROP TABLE pool, request, demand, golden; \
+                DELETE FROM counter WHERE kind IN ('pool', 'request', 'demand', 'golden'); \
+                ALTER TABLE volume DROP COLUMN golden; \
+                ALTER TABLE machine DROP COLUMN borne_mib, DROP COLUMN pool, DROP COLUMN stock, DROP COLUMN stocked_at, \
                 DROP COLUMN lent_until, DROP COLUMN title, DROP COLUMN domain, DROP COLUMN description; \
                 DELETE FROM schema_version WHERE version > 3";
     server.execute(&name, back).unwrap();
@@ -134,7 +135,7 @@ async fn the_facts_are_told_and_a_closed_store_answers_so() {
     let store = open(&url).await;
     insert(&store, cluster(1, "one")).await.unwrap();
     let facts = store.facts(true).await.unwrap();
-    assert_eq!((facts.engine, facts.schema), ("postgres", 5));
+    assert_eq!((facts.engine, facts.schema), ("postgres", 6));
     assert!(facts.bytes > 4096 && facts.damage.is_empty(), "{facts:?}");
     store.close().await;
     store.close().await;

@@ -38,6 +38,7 @@ pub(crate) fn machine(key: u128, name: &str) -> Document {
         ("stock", Value::Null),
         ("stocked_at", Value::Null),
         ("lent_until", Value::Null),
+        ("borne_mib", 64.into()),
     ];
     document(Kind::Machine, key, columns)
 }

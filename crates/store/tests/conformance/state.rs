@@ -92,6 +92,16 @@ fn identity() -> Vec<Document> {
         of(Kind::Request, 28, &[text("key", "k"), text("state", "open"), ("owner", id(3).into())]),
         of(Kind::Demand, 29, &[text("pool", "debian"), ("day", 20_000.into())]),
         of(
+            Kind::Golden,
+            30,
+            &[
+                ("template", id(4).into()),
+                ("host", id(3).into()),
+                text("state", "ready"),
+                ("task", Value::Null),
+            ],
+        ),
+        of(
             Kind::Deed,
             26,
             &[
@@ -115,7 +125,7 @@ fn template(key: u128) -> Document {
 
 fn volume(key: u128) -> Document {
     let mut record = with_state(Kind::Volume, key, &["storage", "machine"]);
-    record.columns.extend([("template", Value::Null), ("size_mib", 64.into())]);
+    record.columns.extend([("template", Value::Null), ("golden", Value::Null), ("size_mib", 64.into())]);
     record
 }
 

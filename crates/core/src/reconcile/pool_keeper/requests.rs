@@ -3,6 +3,7 @@
 use super::{PoolKeeper, makes};
 use crate::core::{Attempt, decided};
 use crate::error::Result;
+use crate::goldens::Origin;
 use crate::ids::MachineId;
 use crate::machines::{Life, Machine};
 use crate::pools::{Filled, PoolCounts, Request, RequestState, StockState, Wanted};
@@ -74,7 +75,13 @@ impl PoolKeeper {
             if !makes(&self.core, &counts.pool).await? {
                 continue;
             }
-            match self.core.pool_fill(&counts.pool, Some(request.id)).await? {
+            let template = self.core.template_named(counts.pool.template()).await?;
+            let golden = match self.core.origin_for(&counts.pool, &template).await? {
+                Origin::Waits => continue,
+                Origin::Forked(golden) => Some(golden),
+                Origin::Boots => None,
+            };
+            match self.core.pool_fill(&counts.pool, Some(request.id), golden).await? {
                 Filled::Begun(machine) => {
                     self.assigned(&request, place, machine.id).await?;
                     begun += 1;

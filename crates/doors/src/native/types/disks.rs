@@ -32,6 +32,8 @@ pub struct Template {
     pub disk_mib: u64,
     /// Firmware that boots the disk of its machines, where the image has no kernel of its own.
     pub firmware: Firmware,
+    /// Whether its machines may be forked from a golden one.
+    pub fork: bool,
     /// Where it is in its life.
     pub state: TemplateState,
     /// Its image, once ready.
@@ -139,6 +141,10 @@ pub struct TemplateCreate {
     /// Firmware that boots the disk of its machines; `bios` when left out.
     #[serde(default = "bios")]
     pub firmware: Firmware,
+    /// Whether machines of pools may be forked from a golden one. Not for guests that keep what only one machine may
+    /// have where nobody can change it.
+    #[serde(default = "super::machines::yes")]
+    pub fork: bool,
     /// Where its image shall lie, and so where its machines run: a storage by id, number or name; that of the host
     /// that answers when left out.
     #[serde(default)]

@@ -141,7 +141,7 @@ pub struct GuestFacts {
     pub addresses: BTreeMap<String, Vec<IpAddr>>,
 }
 
-fn yes() -> bool {
+pub(super) fn yes() -> bool {
     true
 }
 

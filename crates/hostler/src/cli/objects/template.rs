@@ -93,6 +93,9 @@ struct Defaults {
     /// Disk of its machines [default: the image's size]
     #[arg(long, value_name = "SIZE", value_parser = units::parse_mib)]
     disk: Option<u64>,
+    /// Never fork its machines from a golden one: pools boot each
+    #[arg(long)]
+    no_fork: bool,
     /// Storage that its image shall lie on; its machines run on that host [default: that of the host that is asked]
     #[arg(long)]
     storage: Option<String>,
@@ -167,6 +170,7 @@ async fn make(
         memory_mib: defaults.memory.unwrap_or(0),
         disk_mib: defaults.disk.unwrap_or(0),
         firmware,
+        fork: !defaults.no_fork,
         storage: defaults.storage,
     };
     let accepted: Accepted<Template> = session.client.post(&["templates"], &ask).await?;
@@ -224,6 +228,7 @@ fn fields(template: &Template) -> Vec<(&'static str, String)> {
         ("memory", units::mib(template.memory_mib)),
         ("disk", disk(template)),
         ("firmware", template.firmware.to_string()),
+        ("forked", if template.fork { "in pools" } else { "never" }.to_owned()),
         ("has", guest.unwrap_or_default()),
         ("size", image.map(|image| units::bytes(image.bytes)).unwrap_or_default()),
         ("digest", image.map(|image| image.digest.clone()).unwrap_or_default()),

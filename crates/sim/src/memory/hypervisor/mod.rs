@@ -72,7 +72,7 @@ impl SimHypervisor {
     fn with(host: HostId, machines: Journal, goldens: Journal, config: &SimConfig, faults: Faults) -> Self {
         let (boot, shutdown) = (millis(config.boot_ms), millis(config.shutdown_ms));
         let fleet = Arc::new(Fleet::new(host, machines, boot, shutdown));
-        let goldens = Arc::new(Goldens::new(goldens));
+        let goldens = Arc::new(Goldens::new(goldens, config.fork));
         Self { config: Arc::new(config.clone()), faults, fleet, goldens, storage: None }
     }
 
@@ -96,6 +96,11 @@ impl SimHypervisor {
     /// Somebody inside the guest turns it off. Gone when the machine is not here.
     pub fn guest_power_off(&self, id: MachineId) -> Result<(), DriverError> {
         self.fleet.end(id, "SHUTDOWN", None)
+    }
+
+    /// From now on machines can be forked here, or not.
+    pub fn let_fork(&self, fork: bool) {
+        self.goldens.let_fork(fork);
     }
 
     /// Somebody changes the files of a golden machine. Gone when it is not here.
@@ -212,7 +217,7 @@ impl Hypervisor for SimHypervisor {
             console_log: true,
             display: true,
             live: true,
-            fork: self.config.fork,
+            fork: self.goldens.forks(),
         }
     }
 
