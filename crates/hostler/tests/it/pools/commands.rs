@@ -5,7 +5,11 @@ use crate::program::{ends, run};
 use crate::server::{DEADLINE, Program, Server};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpListener;
 
 /// A server on which machines are there as soon as they are asked for, with a template.
 struct Scene {
@@ -90,9 +94,12 @@ async fn a_machine_of_a_pool_is_lent_extended_tagged_and_returned() -> Result<()
     ensure!(made.contains("ci") && made.contains("linux"), "{made}");
     scene.filled("ci").await?;
     let shown = scene.says("pool show ci").await?;
-    for told in ["Newest machines", "cold", " ms", "lent for", "size"] {
+    for told in ["Newest machines", "clone ", "boot ", " ms on average", "lent for", "size"] {
         ensure!(shown.contains(told), "{told} is missing: {shown}");
     }
+    let born =
+        |line: &&str| line.contains(" ready ") && (line.contains(" cold ") || line.contains(" forked "));
+    ensure!(shown.lines().filter(born).count() == 2, "{shown}");
     let list = scene.says("pool list").await?;
     let row = list.lines().nth(1).context("no row")?.split_whitespace().collect::<Vec<_>>();
     ensure!(row[..6] == ["ci", "micro", "2", "2", "0", "0"], "{list}");
@@ -130,6 +137,47 @@ async fn a_machine_of_a_pool_is_lent_extended_tagged_and_returned() -> Result<()
     ensure!(scene.json("checkouts").await? == serde_json::json!([]));
     let figures = scene.json("pool figures").await?;
     ensure!(figures[0]["pool"] == "ci" && figures[0]["checkouts"] == 1, "{figures}");
+    scene.end().await
+}
+
+/// A guest's SSH server, as far as its first line. Ends only by an error.
+async fn greets(listener: &TcpListener) -> Result<()> {
+    loop {
+        let (mut stream, _) = listener.accept().await?;
+        stream.write_all(b"SSH-2.0-guest\r\n").await?;
+    }
+}
+
+#[tokio::test]
+async fn ssh_leads_to_a_machine_that_is_lent_by_its_name() -> Result<()> {
+    let scene = Scene::new().await?;
+    scene.says("pool create ci -t micro -s 1").await?;
+    scene.filled("ci").await?;
+    let machine = scene.json("checkout ci").await?[0].clone();
+    let port = u16::try_from(machine["ssh"]["port"].as_u64().context("no way in")?)?;
+    let listener = TcpListener::bind(("127.0.0.1", port)).await?;
+    // In the place of ssh: says what it was asked for, and with which host keys.
+    let tools = Folder::new()?;
+    let ssh = tools.path().join("ssh");
+    std::fs::write(
+        &ssh,
+        "#!/bin/sh\necho \"$@\"\nfor word in \"$@\"; do\n  case $word in UserKnownHostsFile=*) eval cat \"${word#*=}\" ;; esac\ndone\nexit 7\n",
+    )?;
+    std::fs::set_permissions(&ssh, Permissions::from_mode(0o755))?;
+    let path = format!("{}:/usr/bin:/bin", tools.path().display());
+    let mut asked = Program::Simulated.command(&scene.data);
+    let asked = asked.args(["ssh", &name(&machine), "--", "uptime"]).env("PATH", path).output();
+    let output = tokio::select! {
+        output = asked => output?,
+        ended = greets(&listener) => return ended,
+    };
+    let out = String::from_utf8_lossy(&output.stdout).into_owned();
+    ensure!(output.status.code() == Some(7), "{output:?}");
+    let key = machine["ssh_host_key"].as_str().context("no host key")?;
+    for told in [&format!("HostKeyAlias={}", name(&machine)), &format!("-p {port}"), "127.0.0.1 uptime", key]
+    {
+        ensure!(out.contains(told), "{told} is missing: {out}");
+    }
     scene.end().await
 }
 
@@ -201,7 +249,9 @@ async fn an_administrator_changes_a_pool() -> Result<()> {
     let sized = scene.says("pool resize ci 3").await?;
     ensure!(sized.contains("3 (1 until it was changed)"), "{sized}");
     let three = scene.filled("ci").await?;
-    ensure!(three["newest"].as_array().is_some_and(|newest| newest.len() == 3), "{three}");
+    let newest = three["newest"].as_array().context("no machines")?;
+    let ready = newest.iter().filter(|machine| machine["stock"]["state"] == "ready");
+    ensure!(ready.count() == 3, "{three}");
     let stock = scene.says("pool stock ci --state ready").await?;
     ensure!(stock.lines().count() == 4, "{stock}");
     ensure!(scene.json("pool reset ci").await?["size"] == 1);
@@ -248,7 +298,8 @@ async fn what_a_hurried_or_hostile_hand_types_is_refused_in_words() -> Result<()
         (format!("tag {lent} a=1 a=2"), 2),
         ("extend nobody 1h".into(), 3),
         ("pool show ..".into(), 3),
-        ("pool show a/b?c#d%2e".into(), 3),
+        ("pool show a?b#c%2e".into(), 3),
+        ("pool show a/b".into(), 2),
         ("return ..".into(), 3),
         ("pool create ../x -t micro -s 1".into(), 2),
         ("pool create ci=2 -t micro -s 1".into(), 2),
@@ -269,5 +320,7 @@ async fn without_a_server_the_commands_say_so() -> Result<()> {
         let err = ends(&folder.path().join("data"), line, 1).await?.1;
         ensure!(err.contains("no server is running"), "{line}: {err}");
     }
+    let (completions, _) = ends(&folder.path().join("data"), "completions bash", 0).await?;
+    ensure!(completions.contains("checkouts") && completions.contains("--deadline"), "{completions}");
     Ok(())
 }
