@@ -72,12 +72,7 @@ impl Core {
         if !(able && pool.spec.fork && template.fork) {
             return Ok(None);
         }
-        let disk_mib = template.root_disk_mib(pool.spec.disk_mib);
-        Ok(Some(Flavor {
-            vcpus: pool.spec.vcpus.unwrap_or(template.vcpus),
-            memory_mib: pool.spec.memory_mib.unwrap_or(template.memory_mib),
-            disk_mib: (disk_mib > 0).then_some(disk_mib),
-        }))
+        Ok(Some(template.flavor_for(pool)))
     }
 
     /// Whether it can still be loaded where it lies.
@@ -156,6 +151,16 @@ impl Core {
 }
 
 impl Template {
+    /// The size of a pool's machines.
+    pub(crate) fn flavor_for(&self, pool: &Pool) -> Flavor {
+        let disk_mib = self.root_disk_mib(pool.spec.disk_mib);
+        Flavor {
+            vcpus: pool.spec.vcpus.unwrap_or(self.vcpus),
+            memory_mib: pool.spec.memory_mib.unwrap_or(self.memory_mib),
+            disk_mib: (disk_mib > 0).then_some(disk_mib),
+        }
+    }
+
     /// The size in MiB of the first disk of its machines: what is asked for, else its own, never less than the image's.
     /// 0 means none.
     pub(crate) fn root_disk_mib(&self, asked_mib: Option<u64>) -> u64 {

@@ -25,6 +25,20 @@ impl Core {
         Ok(goldens)
     }
 
+    /// Golden machines that a pool's machines are forked from, or would be if they were well.
+    ///
+    /// # Errors
+    /// Internal only.
+    pub async fn goldens_of(&self, pool: &Pool) -> Result<Vec<Golden>> {
+        let Ok(template) = self.template_named(pool.template()).await else { return Ok(Vec::new()) };
+        let storage: StoragePlace = self.get(template.storage.0).await?;
+        let flavor = template.flavor_for(pool);
+        let mut goldens: Vec<Golden> = self.all(Filter::eq("template", template.id.0)).await?;
+        goldens.retain(|golden| golden.suits(&template, storage.host, flavor));
+        goldens.sort_by_key(|golden| golden.number);
+        Ok(goldens)
+    }
+
     /// A fork could not be made: noted in the same commit.
     pub(crate) async fn fork_failed(
         &self,

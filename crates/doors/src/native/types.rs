@@ -47,8 +47,8 @@ pub use networks::{Inbound, InboundRule, Network, NetworkCreate, Source, Subnet,
 pub use outside::{Directory, DirectoryChecked, DirectorySynced, Provider};
 pub use places::{Accelerator, Address, AddressReserve, Cluster, Host, HostFacts, Range};
 pub use pools::{
-    FiguresAsk, Pool, PoolDay, PoolEdit, PoolFailure, PoolFigures, PoolShown, PoolSpec, Pools, Probe, Spread,
-    StockAsk, Trouble,
+    FiguresAsk, Golden, Pool, PoolDay, PoolEdit, PoolFailure, PoolFigures, PoolShown, PoolSpec, Pools, Probe,
+    Spread, StockAsk, Trouble,
 };
 pub use rights::{Amounts, Deed, Grant, GrantSet, Grants, Quota, Quotas};
 pub use snapshots::{Snapshot, SnapshotCreate, SnapshotRevert, SnapshotVolume};

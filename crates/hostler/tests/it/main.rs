@@ -13,6 +13,7 @@ mod debian_image;
 mod debian_template;
 mod declared;
 mod doctor;
+mod figures;
 mod folder;
 mod identity;
 mod images;

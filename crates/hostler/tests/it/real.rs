@@ -1,5 +1,6 @@
 //! Stories with real QEMU and real guests.
 
+mod forks;
 mod live;
 mod snapshots;
 
@@ -30,6 +31,7 @@ async fn real_machines() {
     let stage = stage.machines_outlive_the_server().await.context("machines outlive the server").unwrap();
     let stage = stage.live_changes().await.context("live changes").unwrap();
     let stage = stage.snapshots().await.context("snapshots").unwrap();
+    let stage = stage.forks().await.context("a pool of forks").unwrap();
     stage.ten_at_once().await.context("ten machines at once").unwrap();
     stage.nothing_is_left().await.context("nothing is left").unwrap();
 }

@@ -90,6 +90,7 @@ async fn pool_show(
         clone: told.clone.into(),
         boot: told.boot.into(),
         failures: failed.into_iter().map(render::failure).collect(),
+        goldens: core.goldens_of(&pool).await?.into_iter().map(render::golden).collect(),
     }))
 }
 

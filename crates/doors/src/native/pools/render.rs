@@ -1,8 +1,9 @@
 //! Pools between the core and the wire.
 
 use crate::native::render::time;
-use crate::native::types::{Pool, PoolEdit, PoolFailure, PoolSpec, Probe, Spread, Trouble};
+use crate::native::types::{Golden, Pool, PoolEdit, PoolFailure, PoolSpec, Probe, Spread, Trouble};
 use hostler_core::access::Caller;
+use hostler_core::goldens;
 use hostler_core::pools::{self, PoolCounts};
 
 /// A pool with what there is of it.
@@ -51,6 +52,23 @@ pub(super) fn failure(machine: hostler_core::machines::Machine) -> PoolFailure {
         name: machine.name.to_string(),
         reason: machine.reason,
         at: machine.updated_at.to_string(),
+    }
+}
+
+/// A golden machine of its.
+pub(super) fn golden(golden: goldens::Golden) -> Golden {
+    let facts = golden.facts.as_ref();
+    Golden {
+        id: golden.id.0,
+        state: golden.state.word().to_owned(),
+        reason: golden.reason.clone(),
+        failures: golden.failures,
+        likeness: facts.map(|facts| facts.likeness.clone()),
+        digest: facts.map(|facts| facts.digest.clone()),
+        memory_bytes: facts.map(|facts| facts.memory_bytes),
+        disk_bytes: facts.map(|facts| facts.disk_bytes),
+        made_ms: facts.map(|facts| [facts.boot_ms, facts.rest_ms, facts.save_ms]),
+        changed_at: golden.changed_at.to_string(),
     }
 }
 

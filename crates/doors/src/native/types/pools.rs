@@ -189,6 +189,34 @@ pub struct PoolShown {
     pub boot: Spread,
     /// Machines that failed, newest first; at most ten.
     pub failures: Vec<PoolFailure>,
+    /// Golden machines that its machines are forked from, or would be.
+    pub goldens: Vec<Golden>,
+}
+
+/// A machine that was booted once and saved, so that others can be forked from it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Golden {
+    /// The key.
+    pub id: Uuid,
+    /// `making`, `ready`, `suspect`, `failed` or `retired`.
+    pub state: String,
+    /// Why it is not used.
+    pub reason: Option<String>,
+    /// Forks that failed one after the other.
+    pub failures: u32,
+    /// What it was made with; forks need the same.
+    pub likeness: Option<String>,
+    /// SHA-256 over memory, devices and disk.
+    pub digest: Option<String>,
+    /// Bytes of its memory that are not zero.
+    pub memory_bytes: Option<u64>,
+    /// Bytes of its disk that differ from the template's.
+    pub disk_bytes: Option<u64>,
+    /// Milliseconds that it took to boot, to come to rest and to be saved.
+    pub made_ms: Option<[u64; 3]>,
+    /// When its state last changed.
+    #[schema(format = DateTime)]
+    pub changed_at: String,
 }
 
 /// A machine of a pool that failed.
