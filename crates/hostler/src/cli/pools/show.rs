@@ -3,7 +3,7 @@
 use crate::cli::show::{Show, units};
 use crate::output;
 use hostler_doors::native::types::{
-    Checkout, Machine, Pool, PoolDay, PoolShown, PoolSpec, Probe, Spread, Stock, Trouble,
+    Checkout, Golden, Machine, Pool, PoolDay, PoolShown, PoolSpec, Probe, Spread, Stock, Trouble,
 };
 use serde::Serialize;
 use std::time::Duration;
@@ -12,6 +12,7 @@ pub(super) const POOLS: [&str; 8] =
     ["name", "template", "size", "ready", "filling", "lent", "last ready", "why not full"];
 pub(super) const STOCK: [&str; 9] =
     ["name", "state", "born", "clone", "boot", "phases", "lent to", "created", "reason"];
+const GOLDENS: [&str; 7] = ["state", "made in ms", "memory", "disk", "failures", "changed", "reason"];
 pub(super) const FAILURES: [&str; 3] = ["name", "failed", "reason"];
 pub(super) const LENT: [&str; 7] = ["name", "pool", "ssh", "ends", "account", "since", "tags"];
 pub(super) const FIGURES: [&str; 7] = ["day", "pool", "lent", "missed", "failed", "clone", "boot"];
@@ -34,6 +35,10 @@ pub(super) fn shown(show: Show, shown: PoolShown, newest: Vec<Machine>) {
         all.extend(shown.pool.spec.iter().flat_map(properties));
         all
     });
+    if !shown.goldens.is_empty() {
+        output::line("\nGolden machines");
+        show.list(&shown.goldens, &GOLDENS, golden_row);
+    }
     if !newest.is_empty() {
         output::line("\nNewest machines");
         show.list(&newest, &STOCK, stock_row);
@@ -44,6 +49,19 @@ pub(super) fn shown(show: Show, shown: PoolShown, newest: Vec<Machine>) {
             vec![failure.name.clone(), units::ago(&failure.at), failure.reason.clone().unwrap_or_default()]
         });
     }
+}
+
+fn golden_row(golden: &Golden) -> Vec<String> {
+    let made = golden.made_ms.map(|[boot, rest, save]| format!("boot {boot}, rest {rest}, save {save}"));
+    vec![
+        golden.state.clone(),
+        made.unwrap_or_default(),
+        golden.memory_bytes.map(units::bytes).unwrap_or_default(),
+        golden.disk_bytes.map(units::bytes).unwrap_or_default(),
+        golden.failures.to_string(),
+        units::ago(&golden.changed_at),
+        golden.reason.clone().unwrap_or_default(),
+    ]
 }
 
 pub(super) fn pool_row(pool: &Pool) -> Vec<String> {
