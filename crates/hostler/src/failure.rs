@@ -36,6 +36,8 @@ impl From<Exit> for ExitCode {
 pub struct Failure {
     /// How the process ends.
     pub exit: Exit,
+    /// The stable name that the server has for it.
+    pub code: Option<String>,
     /// What is wrong.
     pub text: String,
     /// Why, outermost first.
@@ -47,7 +49,7 @@ pub struct Failure {
 impl Failure {
     /// A failure without a known cause.
     pub fn new(text: impl Into<String>) -> Self {
-        Self { exit: Exit::FAILED, text: text.into(), causes: Vec::new(), hint: None }
+        Self { exit: Exit::FAILED, code: None, text: text.into(), causes: Vec::new(), hint: None }
     }
 
     /// A failure because of an error and what caused that.

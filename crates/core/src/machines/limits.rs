@@ -79,7 +79,7 @@ pub(super) fn check_password(ask: &MachineAsk) -> Result<()> {
     Ok(())
 }
 
-pub(super) fn check_keys(keys: &[String]) -> Result<()> {
+pub(crate) fn check_keys(keys: &[String]) -> Result<()> {
     if keys.len() > 64 {
         return Err(Error::invalid("ssh_keys", "at most 64 SSH keys"));
     }

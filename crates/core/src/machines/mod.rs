@@ -36,6 +36,7 @@ pub(crate) use alter::{if_still_up, is_up};
 pub(crate) use commands::amount;
 pub use commands::{MachineAsk, MachineEdit};
 pub(crate) use identity::hashed_mac;
+pub(crate) use limits::check_keys;
 pub use live::NicAsk;
 pub(crate) use model::is_api_version;
 pub use model::{HostName, Life, Machine, Nic, Observation, Observed, Power};

@@ -1,5 +1,6 @@
 //! Lending: ready machines become somebody's, all that were asked for or none, in one commit.
 
+use super::rules::check_century;
 use super::shelf::Taken;
 use super::{Checkout, Pool, StockState};
 use crate::access::{Amount, Caller, Idempotency};
@@ -71,7 +72,7 @@ impl CheckoutAsk {
             let text = format!("one checkout has at most {MOST_EACH} machines of a name and {MOST} in all");
             return Err(Error::invalid("pools", text));
         }
-        Ok(())
+        self.lifetime_s.map_or(Ok(()), check_century)
     }
 }
 
@@ -204,7 +205,10 @@ impl Core {
         let why = candidates.iter().find_map(|pool| pool.trouble.as_ref());
         let why = why.map(|trouble| format!(": {}", trouble.reason)).unwrap_or_default();
         let text = format!("pool {name} has no further machine ready{why}");
-        Error::new(ErrorKind::NoCapacity, "empty_pool", text).hint("nothing was taken; try again later")
+        let pool = candidates.first().map_or(name, |pool| pool.spec.name.as_str());
+        let hint =
+            format!("nothing was taken; try again later; `hostler pool show {pool}` shows how full it is");
+        Error::new(ErrorKind::NoCapacity, "empty_pool", text).hint(hint)
     }
 
     /// The lifetime of its own that a checkout has.

@@ -2,6 +2,7 @@
 
 use super::Checkout;
 use super::model::Pool;
+use super::spec::LONGEST_S;
 use crate::error::{Error, Result};
 use regex::Regex;
 use std::collections::BTreeMap;
@@ -52,6 +53,15 @@ pub struct PoolRules {
     pub clones: u32,
 }
 
+/// Refuses a lifetime in seconds whose end no calendar has; 0 has none.
+pub(super) fn check_century(lifetime_s: u64) -> Result<()> {
+    if lifetime_s > LONGEST_S {
+        let text = "no time is longer than a century";
+        return Err(Error::invalid("lifetime", text).hint("a lifetime of 0 has no end"));
+    }
+    Ok(())
+}
+
 impl Default for PoolRules {
     fn default() -> Self {
         Self {
@@ -88,6 +98,7 @@ impl PoolRules {
     /// # Errors
     /// Invalid.
     pub(crate) fn check_lifetime(&self, pool: Option<&Pool>, lifetime_s: u64) -> Result<()> {
+        check_century(lifetime_s)?;
         let pools = pool.and_then(|pool| pool.spec.lifetime_max_s);
         let Some(most) = pools.or(self.lifetime_max_s) else { return Ok(()) };
         if lifetime_s == 0 || lifetime_s >= most {
@@ -188,6 +199,8 @@ mod tests {
         for long in [3600, 3601, u64::MAX, 0] {
             assert!(rules.check_lifetime(None, long).is_err(), "{long}");
         }
-        assert!(PoolRules::default().check_lifetime(None, u64::MAX).is_ok());
+        let usual = PoolRules::default();
+        assert!([0, 1, LONGEST_S].iter().all(|time| usual.check_lifetime(None, *time).is_ok()));
+        assert!([LONGEST_S + 1, u64::MAX].iter().all(|time| usual.check_lifetime(None, *time).is_err()));
     }
 }

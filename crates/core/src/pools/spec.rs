@@ -1,7 +1,7 @@
 //! What a pool shall be: declared in the configuration or given through an API.
 
 use crate::error::{Error, Result};
-use crate::machines::is_api_version;
+use crate::machines::{check_keys, is_api_version};
 use serde::{Deserialize, Serialize};
 
 /// The largest pool.
@@ -9,7 +9,7 @@ pub(super) const MOST_STOCK: u32 = 100_000;
 /// Names of one pool besides its own.
 const MOST_ALIASES: usize = 64;
 /// Seconds of a lifetime, a deadline or an interval at most: a century.
-const LONGEST_S: u64 = 100 * 366 * 86400;
+pub(super) const LONGEST_S: u64 = 100 * 366 * 86_400;
 
 /// How a machine shows that it can be lent.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -165,6 +165,7 @@ impl PoolSpec {
         if self.clones == 0 || self.clones > 1000 {
             return Err(Error::invalid("clones", "1 to 1000 machines may be made at the same time"));
         }
+        check_keys(&self.ssh_keys)?;
         self.check_times()?;
         self.check_names()
     }
@@ -265,6 +266,7 @@ mod tests {
             ("clones", PoolSpec { clones: 0, ..good() }),
             ("boot_deadline", PoolSpec { boot_deadline_s: 0, ..good() }),
             ("lifetime", PoolSpec { lifetime_s: Some(u64::MAX), ..good() }),
+            ("ssh_keys/0", PoolSpec { ssh_keys: vec!["nonsense".into()], ..good() }),
             ("prefix", PoolSpec { prefix: "-a".into(), ..good() }),
             ("domain", PoolSpec { domain: Some("a..b".into()), ..good() }),
             ("probe", PoolSpec { probe: Probe::Command(Vec::new()), ..good() }),

@@ -117,8 +117,8 @@ impl QemuHypervisor {
     pub fn new(config: QemuConfig) -> Self {
         let layout = Layout::new(&config.data_dir);
         let shelf = Arc::new(Shelf::default());
-        let of = |layout| Arc::new(Driver::new(config.clone(), layout, shelf.clone()));
-        Self { driver: of(layout.clone()), goldens: of(layout.for_goldens()) }
+        let goldens = Driver::new(config.clone(), layout.for_goldens(), shelf.clone());
+        Self { driver: Arc::new(Driver::new(config, layout, shelf)), goldens: Arc::new(goldens) }
     }
 }
 

@@ -7,6 +7,7 @@ use super::objects::{
     LoginCommand, MaintenanceCommand, MediumCommand, NetworkCommand, QuotaCommand, SnapshotCommand,
     SshKeyCommand, StorageCommand, TaskCommand, TemplateCommand, TokenCommand, VolumeCommand,
 };
+use super::pools::{Checkout, Extend, PoolCommand, Return, Tag};
 use super::settings::ConfigCommand;
 use super::show::units;
 use super::state::{BackupFile, StoreCommand};
@@ -21,6 +22,8 @@ Examples:
   hostler template build micro                      make the smallest template
   hostler machine create --name web --template micro
   hostler ssh web
+  hostler pool create ci --template micro --size 3  keep three machines ready
+  hostler checkout ci                               have one of them, at once
   hostler doctor                                    what is wrong, and what to do
 
 Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 denied, 5 conflict or busy, 6 no capacity";
@@ -172,6 +175,19 @@ pub(super) enum Command {
     Machine(MachineCommand),
     /// Log in to a machine (short for `machine ssh`)
     Ssh(Ssh),
+    /// Have machines of pools lent to you
+    Checkout(Checkout),
+    /// List the machines that are lent to you; an administrator sees everybody's
+    Checkouts(Listing),
+    /// Give machines back to their pools; they are removed with their disks
+    Return(Return),
+    /// Have a machine lent to you for longer
+    Extend(Extend),
+    /// Put tags on a machine that is lent to you
+    Tag(Tag),
+    /// Pools: machines that stand ready to be lent
+    #[command(subcommand)]
+    Pool(PoolCommand),
     /// What machines are made from
     #[command(subcommand)]
     Template(TemplateCommand),

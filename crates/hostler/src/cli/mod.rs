@@ -11,6 +11,7 @@ mod import;
 mod machine;
 mod objects;
 mod password;
+mod pools;
 mod settings;
 mod show;
 mod state;
@@ -86,6 +87,12 @@ async fn ask(command: Command, global: &Global) -> Result<Exit, Failure> {
     match command {
         Command::Machine(command) => machine::run(&session, command).await,
         Command::Ssh(ssh) => machine::ssh(&session, ssh).await,
+        Command::Pool(command) => pools::pool(&session, command).await,
+        Command::Checkout(ask) => pools::checkout(&session, ask).await,
+        Command::Checkouts(listing) => pools::checkouts(&session, listing).await,
+        Command::Return(ask) => pools::give_back(&session, ask).await,
+        Command::Extend(ask) => pools::extend(&session, ask).await,
+        Command::Tag(ask) => pools::tag(&session, ask).await,
         Command::Template(command) => objects::template(&session, command).await,
         Command::Medium(command) => objects::medium(&session, command).await,
         Command::Volume(command) => objects::volume(&session, command).await,

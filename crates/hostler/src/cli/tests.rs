@@ -42,6 +42,12 @@ fn mistakes_are_usage_errors() {
         "hostler serve --listen here",
         "hostler volume grow 1 -- -5G",
         "hostler machine frobnicate",
+        "hostler pool create ci -t micro",
+        "hostler pool resize ci many",
+        "hostler checkout",
+        "hostler checkout ci=0",
+        "hostler checkout ci --deadline 5m",
+        "hostler tag web",
     ] {
         assert!(parse(line).is_err_and(|error| error.exit_code() == 2), "{line}");
     }

@@ -34,7 +34,7 @@ impl Door {
         Self { token: Some(token.to_owned()), ..Self::of(world) }
     }
 
-    async fn raw(
+    pub(crate) async fn raw(
         &self,
         method: Method,
         path: &str,

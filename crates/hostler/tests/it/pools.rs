@@ -1,5 +1,6 @@
 //! Pools: filled, lent, taken back, replaced; and nothing handed out twice.
 
+mod commands;
 mod forks;
 mod native;
 mod odd;
@@ -134,7 +135,11 @@ async fn a_lifetime_ends_by_the_clock_and_for_ever_does_not() -> Result<()> {
     let core = scene.world.core.clone();
     let user = scene.user("ulla").await?;
     let mut lent = Vec::new();
-    for lifetime_s in [Some(60), Some(0), Some(1_000_000_000_000_000_000)] {
+    let endless = CheckoutAsk { lifetime_s: Some(1_000_000_000_000_000_000), ..wants(&[("a", 1)]) };
+    let refused = core.pool_checkout(&user, &endless, None).await.unwrap_err();
+    assert_eq!(refused.code, "invalid", "its end could not be written down");
+    let century = 100 * 366 * 86_400;
+    for lifetime_s in [Some(60), Some(0), Some(century)] {
         let ask = CheckoutAsk { lifetime_s, ..wants(&[("a", 1)]) };
         lent.push(core.pool_checkout(&user, &ask, None).await?.remove(0).1);
     }

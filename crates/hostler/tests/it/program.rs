@@ -6,12 +6,12 @@ use std::path::Path;
 use std::process::Output;
 use std::time::{Duration, Instant};
 
-async fn run(data: &Path, arguments: &[&str]) -> Result<Output> {
+pub(crate) async fn run(data: &Path, arguments: &[&str]) -> Result<Output> {
     Ok(Program::Simulated.command(data).args(arguments).output().await?)
 }
 
 /// Runs the command line, which must end with this code; answers what it printed: stdout, stderr.
-async fn ends(data: &Path, arguments: &str, code: i32) -> Result<(String, String)> {
+pub(crate) async fn ends(data: &Path, arguments: &str, code: i32) -> Result<(String, String)> {
     let output = run(data, &arguments.split(' ').collect::<Vec<_>>()).await?;
     let [out, err] = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
     ensure!(output.status.code() == Some(code), "`{arguments}` ended with {:?}: {out}{err}", output.status);

@@ -114,6 +114,13 @@ pub struct Events {
 }
 
 impl Events {
+    /// Returns when something was heard that was not heard before.
+    pub async fn next(&mut self) -> Result<()> {
+        let chunk =
+            tokio::time::timeout(DEADLINE, self.answer.chunk()).await.context("nothing is heard")??;
+        chunk.context("the stream has ended").map(drop)
+    }
+
     /// Returns when this was heard.
     pub async fn until(&mut self, text: &str) -> Result<()> {
         let heard = async {

@@ -61,7 +61,7 @@ pub(super) fn golden(golden: goldens::Golden) -> Golden {
     Golden {
         id: golden.id.0,
         state: golden.state.word().to_owned(),
-        reason: golden.reason.clone(),
+        reason: golden.reason,
         failures: golden.failures,
         likeness: facts.map(|facts| facts.likeness.clone()),
         digest: facts.map(|facts| facts.digest.clone()),

@@ -18,6 +18,7 @@ use hostler_doors::native::types::Page;
 use reqwest::{Method, RequestBuilder, Response, Url};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::borrow::Cow;
 use std::io::ErrorKind;
 use std::path::Path;
 use std::time::Duration;
@@ -95,7 +96,7 @@ impl Client {
     pub(crate) fn asking(&self, method: Method, path: &[&str], query: &[(&str, String)]) -> RequestBuilder {
         let mut url = self.base.clone();
         if let Ok(mut segments) = url.path_segments_mut() {
-            segments.pop_if_empty().extend(path);
+            segments.pop_if_empty().extend(path.iter().map(|name| segment(name)));
         }
         if !query.is_empty() {
             url.query_pairs_mut().extend_pairs(query);
@@ -165,6 +166,14 @@ impl Client {
             }
         }
         Ok(items)
+    }
+}
+
+/// A segment of a path. What a URL cannot have as one is quoted: no object is called so, and the server says that.
+fn segment(name: &str) -> Cow<'_, str> {
+    match name {
+        "" | "." | ".." => format!("`{name}`").into(),
+        _ => name.into(),
     }
 }
 

@@ -32,6 +32,7 @@ fn of_problem(problem: Problem) -> Failure {
     {
         failure = failure.cause(format!("the server's log has more under request {id}"));
     }
+    failure.code = Some(problem.code);
     failure.hint = problem.hint;
     failure
 }

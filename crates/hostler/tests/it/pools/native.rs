@@ -2,8 +2,10 @@
 
 use super::scene::Scene;
 use crate::native::{Answer, Door};
-use anyhow::Result;
+use crate::server::DEADLINE;
+use anyhow::{Context, Result};
 use axum::http::{Method, StatusCode, header};
+use futures_util::StreamExt;
 use hostler_core::access::{CredentialAsk, Via};
 use hostler_core::pools::{PoolSpec, StockState};
 use serde_json::{Value, json};
@@ -207,4 +209,41 @@ async fn a_request_is_followed_until_its_machines_are_there_and_taken_back() -> 
     scene.settle().await?;
     assert_eq!(door.get("/checkouts").await.body["items"], json!([]), "its machines are returned");
     scene.world.check_whole().await
+}
+
+/// What a stream of events says until this text.
+async fn heard_until(door: &Door, path: &str, last: &str) -> Result<String> {
+    let stream = door.raw(Method::GET, path, &[("last-event-id", "0")], None).await;
+    let mut chunks = stream.into_body().into_data_stream();
+    let heard = async {
+        let mut text = String::new();
+        while !text.contains(last) {
+            let chunk = chunks.next().await.context("the stream has ended")??;
+            text.push_str(std::str::from_utf8(&chunk)?);
+        }
+        Ok(text)
+    };
+    tokio::time::timeout(DEADLINE, heard).await?
+}
+
+#[tokio::test]
+async fn the_stream_tells_everybody_of_pools_and_of_requests_whose_they_are() -> Result<()> {
+    let key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKqD4ENXbDsQYbqtqZWQ4yMNq6L8LDWvYtUDzeTcbbuH ours";
+    let secret = PoolSpec { ssh_keys: vec![key.to_owned()], ..PoolSpec::new("a", "micro", 1) };
+    let scene = Scene::with(&[secret]).await?;
+    let (admin, door, other) =
+        (Door::of(&scene.world), door(&scene, "ulla").await?, door(&scene, "otto").await?);
+    other.post("/requests", json!({"key": "theirs", "pools": {"a": 1}})).await;
+    door.post("/requests", json!({"key": "mine", "pools": {"a": 1}})).await;
+    patch(&admin, "/pools/a", json!({"size": 7})).await;
+    let heard = heard_until(&door, "/events", r#""size":7"#).await?;
+    for told in ["event: pool.created", "event: request.created", r#""key":"mine""#, "event: pool.updated"] {
+        assert!(heard.contains(told), "{told} is missing: {heard}");
+    }
+    for hidden in ["theirs", "ssh-ed25519", "machine.created"] {
+        assert!(!heard.contains(hidden), "{hidden} is told: {heard}");
+    }
+    let all = heard_until(&admin, "/events?kind=request,pool", r#""size":7"#).await?;
+    assert!(all.contains("theirs") && all.contains("mine") && !all.contains("event: machine"), "{all}");
+    Ok(())
 }
