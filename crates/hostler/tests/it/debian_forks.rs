@@ -34,7 +34,11 @@ impl Stage {
             Ok((pool["ready"] == SIZE).then_some(pool))
         });
         let pool = pool.await?;
-        eprintln!("Debian, {SIZE} forks with their golden machine: {:?}, {}", begun.elapsed(), pool["goldens"]);
+        eprintln!(
+            "Debian, {SIZE} forks with their golden machine: {:?}, {}",
+            begun.elapsed(),
+            pool["goldens"]
+        );
         let page = self.server.get("/pools/three/machines?stock=ready").await?;
         let machines = page["items"].as_array().context("machines")?;
         let mut seen = BTreeSet::new();
@@ -49,12 +53,9 @@ impl Stage {
         self.server.ask("DELETE", "/pools/three", None).await.map(drop)
     }
 
-    async fn is_a_fork_of_its_own<'a>(
-        &self,
-        machine: &Value,
-        seen: &mut BTreeSet<(&'a str, String)>,
-    ) -> Result<()> {
-        let (id, name) = (machine["id"].as_str().context("an id")?, machine["name"].as_str().context("a name")?);
+    async fn is_a_fork_of_its_own(&self, machine: &Value, seen: &mut BTreeSet<(&str, String)>) -> Result<()> {
+        let (id, name) =
+            (machine["id"].as_str().context("an id")?, machine["name"].as_str().context("a name")?);
         ensure!(machine["stock"]["birth"]["forked"] == true, "it booted: {machine}");
         let volumes = self.server.get(&format!("/volumes?machine={id}")).await?;
         let volume = volumes["items"][0]["id"].as_str().context("a disk")?;
