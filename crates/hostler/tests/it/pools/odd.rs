@@ -151,6 +151,9 @@ async fn lifetimes_of_ages_and_tags_by_the_thousand_break_nothing() -> Result<()
     let many: std::collections::BTreeMap<String, String> =
         (0..1000).map(|place| (format!("t{place}"), "x".to_owned())).collect();
     let asked = CheckoutAsk { lifetime_s: Some(u64::MAX), ..wants(&[("a", 1)]) };
+    let refused = core.pool_checkout(&user, &asked, None).await.unwrap_err();
+    assert!(matches!(refused.kind, ErrorKind::Invalid { .. }), "{refused:?}");
+    let asked = CheckoutAsk { lifetime_s: Some(0), ..wants(&[("a", 1)]) };
     let asked = core.pool_checkout(&user, &asked, None).await?.remove(0).1;
     let tagged = CheckoutAsk { tags: many.clone(), ..wants(&[("a", 1)]) };
     assert!(matches!(
@@ -159,8 +162,8 @@ async fn lifetimes_of_ages_and_tags_by_the_thousand_break_nothing() -> Result<()
     ));
     for lifetime_s in [AGES, u64::MAX] {
         let change = CheckoutChange { lifetime_s: Some(lifetime_s), tags: None };
-        let changed = core.checkout_change(&user, asked.name.as_str(), &change).await?;
-        assert!(changed.lent_until().is_some_and(|until| until > core.clock().now()));
+        let refused = core.checkout_change(&user, asked.name.as_str(), &change).await.unwrap_err();
+        assert!(matches!(refused.kind, ErrorKind::Invalid { .. }), "{refused:?}");
         let both = CheckoutChange { lifetime_s: Some(1), tags: Some(many.clone()) };
         let refused = core.checkout_change(&user, asked.name.as_str(), &both).await.unwrap_err();
         assert!(matches!(refused.kind, ErrorKind::Invalid { .. }), "{refused:?}");

@@ -8,7 +8,6 @@ use crate::table::{Figure, Runs, ms};
 use anyhow::{Context, Result, ensure};
 use hostler_doors::native::types::{Page, Task};
 use serde_json::Value;
-use sqlx::sqlite::{SqliteConnectOptions, SqlitePool};
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -130,10 +129,10 @@ async fn checkouts(
         bed.say(&format!("{clients} clients check out"));
         let fsync = bed.fsync()?.median();
         let left = ready(&reqwest::Client::new(), &server.url).await?;
-        let before = rows(data).await?;
+        let before = rows(bed, data).await?;
         let found = load.posts(&path, clients, bed.choose(3, 1)).await?;
         let lent = left.saturating_sub(ready(&reqwest::Client::new(), &server.url).await?);
-        let written = (rows(data).await? - before) as f64 / lent.max(1) as f64;
+        let written = (rows(bed, data).await? - before) as f64 / lent.max(1) as f64;
         let words = if clients == 1 { "client" } else { "clients" };
         let what = format!("checkouts of {large}, durable, {clients} {words}");
         let text = format!("{found}; fsync {}, {written:.1} rows", ms(fsync));
@@ -148,15 +147,14 @@ async fn checkouts(
 }
 
 /// Rows that were ever written, as far as the database tells: records count their versions, events and deeds are added.
-async fn rows(data: &Path) -> Result<i64> {
-    let options = SqliteConnectOptions::new().filename(data.join("hostler.db")).read_only(true);
-    let database = SqlitePool::connect_with(options).await?;
+async fn rows(bed: &Bed, data: &Path) -> Result<i64> {
     let sum = "SELECT (SELECT coalesce(sum(rev), 0) FROM machine) + (SELECT coalesce(sum(rev), 0) FROM volume) \
                + (SELECT coalesce(sum(rev), 0) FROM task) + (SELECT coalesce(sum(rev), 0) FROM pool) \
                + (SELECT count(*) FROM event) + (SELECT count(*) FROM deed)";
-    let (sum,): (i64,) = sqlx::query_as(sum).fetch_one(&database).await?;
-    database.close().await;
-    Ok(sum)
+    let mut command = bed.command(Path::new("sqlite3"));
+    let output = command.arg("-readonly").arg(data.join("hostler.db")).arg(sum).output().await?;
+    ensure!(output.status.success(), "sqlite3: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(String::from_utf8_lossy(&output.stdout).trim().parse()?)
 }
 
 /// From the answer of a checkout until the task of the next machine has begun.
