@@ -13,14 +13,14 @@ use hostler_core::ids::{GoldenId, HostId, MachineId, NetworkId, StorageId, Templ
 use hostler_core::machines::{Life, Machine, MachineAsk, Observed};
 use hostler_core::media::MediumAsk;
 use hostler_core::ports::{
-    Boot, Claim, Claimed, Hypervisor, Ids, ImageSource, MachineSpec, NetworkSpec, Progress, Storage,
-    StorageItem, Store, StoreError, Switch, Uplink, VolumeSpec,
+    Boot, Claim, Claimed, GoldenSpec, Hypervisor, Ids, ImageSource, MachineSpec, NetworkSpec, Progress,
+    Storage, StorageItem, Store, StoreError, Switch, Uplink, VolumeSpec,
 };
 use hostler_core::query::Sort;
 use hostler_core::record::{Kind, Record};
 use hostler_core::snapshots::{Snapshot, SnapshotState};
 use hostler_core::tasks::{Runner, Task, TaskState};
-use hostler_core::templates::{Firmware, TemplateAsk};
+use hostler_core::templates::{Firmware, Image, TemplateAsk};
 use hostler_core::volumes::Volume;
 use hostler_store::SqliteStore;
 use std::collections::{BTreeMap, BTreeSet};
@@ -156,7 +156,7 @@ impl World {
         }
     }
 
-    /// Leaves a machine, a volume and a network on the host that no record knows.
+    /// Leaves a machine, a golden one, a volume and a network on the host that no record knows.
     ///
     /// # Errors
     /// When they cannot be made.
@@ -189,6 +189,18 @@ impl World {
             ports: Vec::new(),
         };
         self.switch.apply(&network).await?;
+        let golden = GoldenSpec {
+            id: GoldenId(self.ids.uuid()),
+            vcpus: 1,
+            memory_mib: 64,
+            template: spec.template,
+            image: Image::default(),
+            disk_mib: None,
+            boot: spec.boot,
+            seed: None,
+            patience: Duration::ZERO,
+        };
+        self.hypervisor.golden_make(&golden, &Progress::ignored()).await?;
         Ok(())
     }
 

@@ -2,7 +2,7 @@
 
 use crate::core::{Changes, Core};
 use crate::error::Result;
-use crate::ids::{HostId, MachineId, MediumId, NetworkId, TemplateId, VolumeId};
+use crate::ids::{GoldenId, HostId, MachineId, MediumId, NetworkId, TemplateId, VolumeId};
 use crate::ports::StorageItem;
 use crate::record::Kind;
 use crate::tasks::{Outcome, Step, StepContext, StepError, Work};
@@ -27,6 +27,8 @@ pub enum Leftover {
     Volume(VolumeId),
     /// The file of a medium.
     Medium(MediumId),
+    /// The files and process of a golden machine.
+    Golden(GoldenId),
     /// The bridge and services of a network.
     Network(NetworkId),
 }
@@ -38,6 +40,7 @@ impl Leftover {
             Self::Image(id) => (Kind::Template, id.0),
             Self::Volume(id) => (Kind::Volume, id.0),
             Self::Medium(id) => (Kind::Medium, id.0),
+            Self::Golden(id) => (Kind::Golden, id.0),
             Self::Network(id) => (Kind::Network, id.0),
         }
     }
@@ -60,6 +63,7 @@ impl fmt::Display for Leftover {
             Self::Image(id) => write!(f, "images/{id}"),
             Self::Volume(id) => write!(f, "volumes/{id}"),
             Self::Medium(id) => write!(f, "media/{id}"),
+            Self::Golden(id) => write!(f, "goldens/{id}"),
             Self::Network(id) => write!(f, "network {id}"),
         }
     }
@@ -107,6 +111,7 @@ impl Clean {
             Leftover::Image(id) => local.storage.image_remove(id).await?,
             Leftover::Volume(id) => local.storage.volume_remove(id).await?,
             Leftover::Medium(id) => local.storage.medium_remove(id).await?,
+            Leftover::Golden(id) => local.hypervisor.golden_remove(id).await?,
             Leftover::Network(id) => local.switch.remove(id).await?,
         }
         Ok(())

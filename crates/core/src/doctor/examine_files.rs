@@ -6,6 +6,7 @@ use super::clean::{Leftover, is_old};
 use super::repair::Repair;
 use crate::core::{Core, LocalHost};
 use crate::error::Result;
+use crate::ids::GoldenId;
 use crate::media::MediumState;
 use crate::ports::StorageItem;
 use crate::record::Kind;
@@ -39,6 +40,40 @@ impl Core {
             if !known.contains(&item) && !exists(self, kind, id).await? {
                 let finding = self.leftover(local, item.into(), id);
                 findings.push(finding);
+            }
+        }
+        self.examine_goldens(local, books, findings).await
+    }
+
+    async fn examine_goldens(
+        &self,
+        local: &LocalHost,
+        books: &Books,
+        findings: &mut Vec<Finding>,
+    ) -> Result<()> {
+        let lying: HashSet<GoldenId> = match local.hypervisor.goldens().await {
+            Ok(lying) => lying.into_iter().collect(),
+            Err(error) => {
+                findings.push(
+                    Finding::problem("storage", "golden machines cannot be read").because(error.detail),
+                );
+                return Ok(());
+            }
+        };
+        for id in &lying {
+            if !exists(self, Kind::Golden, id.0).await? {
+                findings.push(self.leftover(local, Leftover::Golden(*id), id.0));
+            }
+        }
+        let here = local.storage.id();
+        for volume in books.volumes.iter().filter(|volume| volume.storage == here) {
+            if volume.golden.is_some_and(|golden| !lying.contains(&golden)) {
+                let text = format!("what volume {} ({}) lies on is missing", volume.name, volume.id);
+                findings.push(
+                    Finding::problem("volume", text)
+                        .because("the golden machine that it was forked from is not in goldens/")
+                        .hint("restore that from a backup, or delete what the volume belongs to"),
+                );
             }
         }
         Ok(())

@@ -8,7 +8,7 @@ use crate::hosts::Host;
 use crate::ids::GoldenId;
 use crate::pools::Pool;
 use crate::query::Filter;
-use crate::tasks::{Order, ordered};
+use crate::tasks::{Order, Task, ordered};
 use crate::templates::Template;
 use crate::volumes::StoragePlace;
 use std::time::Duration;
@@ -38,7 +38,12 @@ impl Core {
         for golden in all.iter().filter(here) {
             return Ok(match golden.state {
                 GoldenState::Retired => continue,
-                GoldenState::Making => Origin::Waits,
+                GoldenState::Making if self.is_being_made(golden).await? => Origin::Waits,
+                GoldenState::Making => {
+                    let why = "the task that made it is no more";
+                    self.golden_turns(golden.id, GoldenState::Retired, why).await?;
+                    continue;
+                }
                 GoldenState::Ready if self.is_like(golden).await? => Origin::Forked(golden.id),
                 GoldenState::Ready => {
                     let why = "it was made with something that is not here any more";
@@ -82,6 +87,12 @@ impl Core {
         let then = golden.facts.as_ref().map(|facts| facts.likeness.as_str()).unwrap_or_default();
         // What is not known is found out at the fork.
         Ok(now.is_empty() || now == then)
+    }
+
+    /// Whether its task goes on. One that a repair has ended would keep its pools waiting for ever.
+    async fn is_being_made(&self, golden: &Golden) -> Result<bool> {
+        let Some(id) = golden.task else { return Ok(false) };
+        Ok(self.find::<Task>(id.0).await?.is_some_and(|task| task.state.is_open()))
     }
 
     async fn golden_begun(

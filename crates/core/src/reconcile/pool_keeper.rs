@@ -256,8 +256,7 @@ impl PoolKeeper {
 
     /// Notes once what a pool waits for; that is no failure.
     async fn waits_for(&self, pool: &Pool, reason: String, idle: bool) -> Result<()> {
-        let noted = pool.trouble.as_ref().is_some_and(|trouble| trouble.reason == reason);
-        if noted || idle { Ok(()) } else { self.core.pool_hindered(pool, reason).await }
+        if idle { Ok(()) } else { self.core.pool_waits(pool, &reason).await }
     }
 
     /// Ready machines that were made from another template, or before the pool was drained.

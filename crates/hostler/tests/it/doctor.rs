@@ -258,11 +258,11 @@ async fn leftovers_are_removed_when_they_are_old_enough() -> Result<()> {
     let (world, before) = with_machine(true).await?;
     world.leave_something().await?;
     let young = problems(&world).await?;
-    ensure!(young.len() == 3 && young.iter().all(|one| one.repair.is_none()), "{young:?}");
+    ensure!(young.len() == 4 && young.iter().all(|one| one.repair.is_none()), "{young:?}");
     world.clock.advance(Duration::from_secs(2 * 3600));
     let preview = world.core.doctor_repair(&world.admin, true, None).await?;
-    ensure!(preview.len() == 3 && preview.iter().all(|one| one.outcome == Outcome::Proposed), "{preview:?}");
-    ensure!(problems(&world).await?.len() == 3, "a preview changes nothing");
+    ensure!(preview.len() == 4 && preview.iter().all(|one| one.outcome == Outcome::Proposed), "{preview:?}");
+    ensure!(problems(&world).await?.len() == 4, "a preview changes nothing");
     let done = world.core.doctor_repair(&world.admin, false, None).await?;
     let tasks: std::collections::HashSet<String> =
         done.iter().map(|one| format!("{:?}", one.outcome)).collect();

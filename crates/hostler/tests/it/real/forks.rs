@@ -117,6 +117,10 @@ impl Stage {
         self.server.carry_out("POST", &format!("/snapshots/{snapshot}/revert"), Some(json!({}))).await?;
         ensure!(self.shell(name, "cat /data/note").await? == "mine");
         ensure!(self.shell(name, "cat /proc/sys/kernel/random/boot_id").await? == boot, "it has booted");
+        // From off, too, where it has other devices than a fork.
+        self.power(name, "stop").await?;
+        self.server.carry_out("POST", &format!("/snapshots/{snapshot}/revert"), Some(json!({}))).await?;
+        ensure!(self.shell(name, "cat /proc/sys/kernel/random/boot_id").await? == boot, "it has booted");
         // Turned off and on it boots from its own disk, and is still the same machine.
         self.power(name, "restart").await?;
         let machine = self.machine(name).await?;

@@ -1,6 +1,7 @@
 //! Real machines: how soon QEMU answers, how soon a guest is ready, how soon a new server has found the old one's.
 
 use crate::bed::Bed;
+use crate::forks::{self, Kind};
 use crate::server::Server;
 use crate::table::{Figure, Runs, ms};
 use anyhow::{Context, Result, ensure};
@@ -41,8 +42,18 @@ pub(crate) async fn measure(bed: &Bed) -> Result<Vec<Figure>> {
     figures.push(Figure::new("micro template from Debian's packages", ms(began.elapsed())));
     figures.push(Figure::new("guest code runs by", accelerator(&server).await?));
     figures.extend(boots(bed, &server).await?);
+    let micro =
+        Kind { template: "micro", memory_mib: 256, budget: Duration::from_millis(250), budget_mib: 30 };
+    figures.extend(forks::measure(bed, &server, &micro, bed.choose(100, 0)).await.context("forks of micro")?);
     if bed.choose(true, false) && Path::new("/usr/bin/mmdebstrap").is_file() {
         figures.extend(debian(bed, &server).await?);
+        let debian = Kind {
+            template: "debian-12",
+            memory_mib: 512,
+            budget: Duration::from_millis(500),
+            budget_mib: 100,
+        };
+        figures.extend(forks::measure(bed, &server, &debian, 0).await.context("forks of Debian")?);
     }
     figures.extend(adoption(bed, server, &data).await?);
     Ok(figures)

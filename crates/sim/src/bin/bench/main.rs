@@ -12,6 +12,7 @@ mod bed;
 mod churn;
 mod commits;
 mod fleet;
+mod forks;
 mod guests;
 mod imports;
 mod load;
