@@ -152,9 +152,9 @@ impl Qmp {
         serde_json::from_value(value).map_err(|error| nonsense(&format!("{command}: {error}")))
     }
 
-    /// What is saved or loaded from now on has no memory that lies in a shared file.
-    pub(super) async fn without_memory(&self) -> Result<(), DriverError> {
-        let capability = serde_json::json!({ "capability": "x-ignore-shared", "state": true });
+    /// Whether what is saved or loaded from now on leaves out memory that lies in a shared file.
+    pub(super) async fn leave_out_memory(&self, left_out: bool) -> Result<(), DriverError> {
+        let capability = serde_json::json!({ "capability": "x-ignore-shared", "state": left_out });
         let capabilities = serde_json::json!({ "capabilities": [capability] });
         self.execute("migrate-set-capabilities", capabilities).await.map(drop)
     }

@@ -287,13 +287,14 @@ impl Origin {
 async fn load(qmp: &Qmp, golden: &Loaded) -> Result<(), DriverError> {
     let state =
         golden.state().map_err(|error| io_failed("cannot hand over the golden machine's state", &error))?;
-    qmp.without_memory().await?;
+    qmp.leave_out_memory(true).await?;
     qmp.hand_over("state", state).await?;
     qmp.execute("migrate-incoming", json!({ "uri": "fd:state" })).await?;
     while qmp.status().await? == LOADING {
         tokio::time::sleep(LOAD_INTERVAL).await;
     }
-    Ok(())
+    // Snapshots of the fork have all of its memory; a process that boots could not load them otherwise.
+    qmp.leave_out_memory(false).await
 }
 
 /// How guest code is run here, if it can be.

@@ -68,7 +68,7 @@ impl Running {
     /// Stops the guest and writes the state of its devices into this file.
     pub(super) async fn write_state(&self, file: &File) -> Result<(), DriverError> {
         self.command("stop").await?;
-        self.qmp.without_memory().await?;
+        self.qmp.leave_out_memory(true).await?;
         let descriptor =
             file.try_clone().map(OwnedFd::from).map_err(|error| io_failed("the state's file", &error))?;
         self.qmp.hand_over("state", descriptor).await?;
