@@ -18,7 +18,7 @@ const AGAIN: Duration = Duration::from_secs(600);
 
 /// How a pool's next machine comes to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Origin {
+pub(crate) enum Origin {
     /// It boots.
     Boots,
     /// It is forked from this golden machine.
@@ -33,34 +33,31 @@ impl Core {
         let storage: StoragePlace = self.get(template.storage.0).await?;
         let Some(flavor) = self.forkable(pool, template, &storage)? else { return Ok(Origin::Boots) };
         let all: Vec<Golden> = self.all(Filter::eq("template", template.id.0)).await?;
-        let here = |golden: &&Golden| golden.suits(template, storage.host, flavor);
-        let now = self.now();
-        for golden in all.iter().filter(here) {
-            return Ok(match golden.state {
-                GoldenState::Retired => continue,
-                GoldenState::Making if self.is_being_made(golden).await? => Origin::Waits,
-                GoldenState::Making => {
-                    let why = "the task that made it is no more";
-                    self.golden_turns(golden.id, GoldenState::Retired, why).await?;
-                    continue;
-                }
-                GoldenState::Ready if self.is_like(golden).await? => Origin::Forked(golden.id),
-                GoldenState::Ready => {
-                    let why = "it was made with something that is not here any more";
-                    self.golden_turns(golden.id, GoldenState::Retired, why).await?;
-                    continue;
-                }
-                GoldenState::Suspect => Origin::Boots,
-                GoldenState::Failed if golden.changed_at.plus(AGAIN) > now => Origin::Boots,
-                GoldenState::Failed => {
-                    let why = golden.reason.clone().unwrap_or_default();
-                    self.golden_turns(golden.id, GoldenState::Retired, &why).await?;
-                    continue;
-                }
-            });
+        let usable = |golden: &&Golden| {
+            golden.state != GoldenState::Retired && golden.suits(template, storage.host, flavor)
+        };
+        for golden in all.iter().filter(usable) {
+            match self.origin_by(golden).await? {
+                Ok(origin) => return Ok(origin),
+                Err(why) => self.golden_turns(golden.id, GoldenState::Retired, &why).await?,
+            }
         }
         self.golden_begun(pool, template, &storage, flavor).await?;
         Ok(Origin::Waits)
+    }
+
+    /// How machines come to be while there is this golden machine, or why it is of no use any more.
+    async fn origin_by(&self, golden: &Golden) -> Result<std::result::Result<Origin, String>> {
+        Ok(match golden.state {
+            GoldenState::Making if self.is_being_made(golden).await? => Ok(Origin::Waits),
+            GoldenState::Making => Err("the task that made it is no more".to_owned()),
+            GoldenState::Ready if self.is_like(golden).await? => Ok(Origin::Forked(golden.id)),
+            GoldenState::Ready => Err("it was made with something that is not here any more".to_owned()),
+            GoldenState::Failed if golden.changed_at.plus(AGAIN) <= self.now() => {
+                Err(golden.reason.clone().unwrap_or_default())
+            }
+            GoldenState::Suspect | GoldenState::Failed | GoldenState::Retired => Ok(Origin::Boots),
+        })
     }
 
     /// The size of a pool's machines, if they can be forked at all: template, pool, host and guest must agree.
@@ -81,7 +78,7 @@ impl Core {
     }
 
     /// Whether it can still be loaded where it lies.
-    pub(crate) async fn is_like(&self, golden: &Golden) -> Result<bool> {
+    async fn is_like(&self, golden: &Golden) -> Result<bool> {
         let host: Host = self.get(golden.host.0).await?;
         let now = host.facts.map(|facts| facts.likeness).unwrap_or_default();
         let then = golden.facts.as_ref().map(|facts| facts.likeness.as_str()).unwrap_or_default();

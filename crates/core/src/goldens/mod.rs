@@ -9,6 +9,6 @@ pub(crate) mod make;
 mod model;
 mod upkeep;
 
-pub use choose::Origin;
+pub(crate) use choose::Origin;
 pub(crate) use model::borne_mib;
 pub use model::{Flavor, Golden, GoldenState};

@@ -92,13 +92,7 @@ impl Driver {
         running.write_state(&state).await?;
         running.ending.store(true, std::sync::atomic::Ordering::Release);
         self.power_off(machine.id).await?;
-        let facts = GoldenFacts {
-            likeness: likeness(probed)?,
-            boot_ms,
-            rest_ms,
-            memory_bytes: 0,
-            ..GoldenFacts::default()
-        };
+        let facts = GoldenFacts { likeness: likeness(probed)?, boot_ms, rest_ms, ..GoldenFacts::default() };
         let driver = self.clone();
         let facts = blocking(move || {
             driver.isolation.recall(&driver.layout, VolumeId(id.0)).map_err(|error| failed(&error))?;
